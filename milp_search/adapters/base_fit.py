@@ -1,0 +1,89 @@
+"""The base stage: fits the base model to users who are not targets, once per study."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+
+from milp_search.adapters.base_model import BaseModel, as_base_model, load_base_model
+from milp_search.adapters.encoding import encode
+from milp_search.adapters.export import save_adapter
+from milp_search.adapters.jobs import Example, TrainJob
+from milp_search.adapters.peft_trainer import PeftTrainer, fit, step_plan
+from milp_search.core.plan import AdapterPlan
+from milp_search.core.settings import TrainingSettings
+
+BaseTraining = Literal["lora", "full"]
+_TASK_RANK = 8  # OPPU: the task LoRA has r = 8, alpha = 8
+
+
+def fit_base(
+    base: BaseModel,
+    examples: Sequence[Example],
+    settings: TrainingSettings,
+    seed: int,
+    folder: Path,
+) -> None:
+    """Trains the base on the examples and writes the result, complete or not at all.
+
+    `full` writes the whole model as a folder that `from_pretrained` reads; `lora` writes a PEFT
+    folder, to be merged at loading. The base in memory is changed by `full`: load it anew.
+
+    Source: LoGo, App. B.2; OPPU's task adapter.
+    """
+    settings = replace(settings, learning_rate=settings.base_learning_rate)
+    job = TrainJob(
+        "base", tuple(examples), _task_plan(base), seed, epochs=settings.base_epochs, shuffle=True
+    )
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, mode=0o700)
+    if settings.base_training == "full":
+        _fit_all_weights(base, job, settings)
+        base.model.save_pretrained(partial, safe_serialization=True)
+        base.tokenizer.save_pretrained(partial)
+    else:
+        adapter = PeftTrainer(base, settings).train([job])[0]
+        save_adapter(partial, adapter, base.shape, base.name)
+    partial.rename(folder)
+
+
+def load_fitted_base(base: BaseModel, mode: BaseTraining, folder: Path) -> BaseModel:
+    """Returns the base that `fit_base` wrote; a task LoRA is merged into the base given."""
+    if mode == "full":
+        fitted = load_base_model(str(folder), device=str(base.device))
+        return replace(fitted, name=base.name)
+    merge_task_adapter(base, folder)
+    return as_base_model(base.name, base.model, base.tokenizer)
+
+
+def merge_task_adapter(base: BaseModel, folder: Path) -> None:
+    """Adds a task LoRA's B A to the base's weights, in place."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    for name, b in tensors.items():
+        if ".lora_B." in name:
+            path = name.removeprefix("base_model.model.").split(".lora_B.")[0]
+            layer: Any = base.model.get_submodule(path)
+            delta = (b @ tensors[name.replace(".lora_B.", ".lora_A.")]).to(layer.weight)
+            # Conv1D (GPT-2) keeps its weights transposed.
+            with torch.no_grad():
+                layer.weight += delta if delta.shape == layer.weight.shape else delta.T
+
+
+def _fit_all_weights(base: BaseModel, job: TrainJob, settings: TrainingSettings) -> None:
+    rows = [encode(base.tokenizer, example, settings.max_length) for example in job.examples]
+    weights = list(base.model.parameters())
+    base.model.requires_grad_(True)
+    steps = [[rows[place] for place in step] for step in step_plan(job, settings)]
+    fit(base.model, weights, steps, settings, int(base.tokenizer.pad_token_id))
+    base.model.requires_grad_(False)
+
+
+def _task_plan(base: BaseModel) -> AdapterPlan:
+    return AdapterPlan((_TASK_RANK,) * base.shape.layers, 1.0, "q_v")

@@ -1,0 +1,225 @@
+"""The plain trainer: one job after another, with PEFT on a frozen base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+
+from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.encoding import Encoded, encode, generation_batch, training_batch
+from milp_search.adapters.jobs import Adapter, Answer, Example, PredictJob, TrainJob
+from milp_search.adapters.lora import (
+    attached,
+    fresh_adapter,
+    generator,
+    load_weights,
+    parameters,
+    read_weights,
+)
+from milp_search.core.plan import AdapterPlan
+from milp_search.core.settings import TrainingSettings
+
+_PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
+
+
+class PeftTrainer:
+    """An `AdapterTrainer` that trains and answers job by job."""
+
+    def __init__(self, base: BaseModel, settings: TrainingSettings):
+        self.base, self.settings = base, settings
+        self._vectors: dict[str, torch.Tensor] = {}
+
+    def train(self, jobs: Sequence[TrainJob]) -> list[Adapter]:
+        """Returns one adapter per job, in order; see `AdapterTrainer`."""
+        trained = []
+        # LoRA modules are attached once for neighbours of one structure, then only reset.
+        for plans, group in groupby(jobs, key=lambda job: (*_plans(job.below), job.plan)):
+            with attached(self.base, plans) as names:
+                trained += [self._train_one(job, names) for job in group]
+        return trained
+
+    def predict(self, jobs: Sequence[PredictJob]) -> list[list[Answer]]:
+        """Returns per job one answer per example, in order; see `AdapterTrainer`."""
+        answers = []
+        for plans, group in groupby(jobs, key=lambda job: _plans(job.adapters)):
+            with attached(self.base, plans) as names, torch.no_grad():
+                for job in group:
+                    self._load(names, job.adapters)
+                    answers.append(self._answer(job))
+        return answers
+
+    def embed(self, texts: Sequence[str]) -> torch.Tensor:
+        """Returns the base's mean last hidden state of each text (texts x width, float32).
+
+        Vectors are kept from call to call: the base is frozen, and every trial asks for the same.
+        """
+        missing = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        self._vectors.update(zip(missing, self._embedded(missing), strict=True))
+        return torch.stack([self._vectors[text] for text in texts])
+
+    @torch.no_grad()
+    def _embedded(self, texts: Sequence[str]) -> torch.Tensor:
+        rows = [self._encode(Example(text, "")) for text in texts]
+        vectors = torch.zeros(len(rows), self.base.model.config.hidden_size)
+        for places in _batches(rows):
+            ids, mask, _ = training_batch([rows[i] for i in places], self._pad, self.base.device)
+            output = self.base.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            hidden, weights = output.hidden_states[-1].float(), mask.unsqueeze(-1).float()
+            vectors[places] = ((hidden * weights).sum(1) / weights.sum(1)).cpu()
+        return vectors
+
+    def _train_one(self, job: TrainJob, names: Sequence[str]) -> Adapter:
+        start = job.start or fresh_adapter(job.key, job.plan, self.base.shape, job.seed)
+        if job.plan.total_rank == 0 or not job.examples:
+            return Adapter(job.key, job.plan, start.tensors)
+        name, model = names[-1], self.base.model
+        self._load(names, (*_active(job.below), start))
+        weights = parameters(model, name, [*start.tensors])
+        for weight in weights:
+            weight.requires_grad_(True)
+        rows = [self._encode(example) for example in job.examples]
+        fit(model, weights, [[rows[i] for i in step] for step in step_plan(job, self.settings)],
+            self.settings, self._pad)  # fmt: skip
+        for weight in weights:
+            weight.requires_grad_(False)
+        return read_weights(model, name, job.key, job.plan, [*start.tensors])
+
+    def _load(self, names: Sequence[str], adapters: Sequence[Adapter]) -> None:
+        for name, adapter in zip(names, _active(adapters), strict=True):
+            load_weights(self.base.model, name, adapter)
+
+    def _answer(self, job: PredictJob) -> list[Answer]:
+        rows = [self._encode(example) for example in job.examples]
+        losses: list[float] = [0.0] * len(rows)
+        texts: list[str | None] = [None] * len(rows)
+        for places in _batches(rows):
+            batch = [rows[i] for i in places]
+            for place, loss in zip(places, self._losses(batch), strict=True):
+                losses[place] = loss
+            if job.generate:
+                for place, text in zip(places, self._generate(batch), strict=True):
+                    texts[place] = text
+        return [
+            Answer(loss, len(row.response), text)
+            for loss, row, text in zip(losses, rows, texts, strict=True)
+        ]
+
+    def _losses(self, rows: Sequence[Encoded]) -> list[float]:
+        ids, mask, targets = training_batch(rows, self._pad, self.base.device)
+        losses = token_losses(self.base.model, ids, mask, targets)
+        counts = (targets[:, 1:] != -100).sum(1).clamp(min=1)
+        return [float(loss) for loss in (losses.sum(1) / counts).cpu()]
+
+    def _generate(self, rows: Sequence[Encoded]) -> list[str]:
+        tokenizer = self.base.tokenizer
+        ids, mask = generation_batch(rows, self._pad, self.base.device)
+        output = self.base.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=self.settings.max_new_tokens,
+            pad_token_id=self._pad,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        texts: list[str] = tokenizer.batch_decode(
+            output[:, ids.shape[1] :], skip_special_tokens=True
+        )
+        return [text.strip() for text in texts]
+
+    def _encode(self, example: Example) -> Encoded:
+        return encode(self.base.tokenizer, example, self.settings.max_length)
+
+    @property
+    def _pad(self) -> int:
+        return int(self.base.tokenizer.pad_token_id)
+
+
+def step_plan(job: TrainJob, settings: TrainingSettings) -> list[list[int]]:
+    """Returns which examples each optimiser step sees, as indices.
+
+    With `epochs`, each pass is cut into batches; with `steps`, passes follow one another until
+    the number of steps is reached. A shuffled pass has a random order keyed by seed and job.
+    """
+    size, count = settings.batch_size, len(job.examples)
+    per_pass = -(-count // size)
+    steps = job.steps if job.steps is not None else per_pass * (job.epochs or 0)
+    plan: list[list[int]] = []
+    for number in range(-(-steps // per_pass)):
+        order = list(range(count))
+        if job.shuffle:
+            keyed = generator("order", job.seed, job.key, number)
+            order = torch.randperm(count, generator=keyed).tolist()
+        plan += [order[first : first + size] for first in range(0, count, size)]
+    return plan[:steps]
+
+
+def fit(
+    model: Any,
+    weights: Sequence[torch.nn.Parameter],
+    steps: Sequence[Sequence[Encoded]],
+    settings: TrainingSettings,
+    pad: int,
+    *,
+    learning_rate: float | None = None,
+) -> None:
+    """Trains the weights in place, one batch of rows per optimiser step.
+
+    AdamW with a linear warm-up and decay (MiLP, section 3.3); the loss is the mean over all
+    supervised tokens of the step, whatever the micro-batches.
+    """
+    optimizer = torch.optim.AdamW(
+        weights, lr=learning_rate or settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = LambdaLR(optimizer, lambda step: rate_factor(step, len(steps), settings.warmup))
+    size = settings.micro_batch or settings.batch_size
+    for rows in steps:
+        supervised = sum(len(row) - max(len(row.prompt), 1) for row in rows)
+        for first in range(0, len(rows), size):
+            batch = training_batch(rows[first : first + size], pad, model.device)
+            (token_losses(model, *batch).sum() / max(supervised, 1)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+
+
+def rate_factor(step: int, steps: int, warmup: float) -> float:
+    """Returns the share of the peak learning rate at a step, counted from 0."""
+    warm = max(round(warmup * steps), 1)
+    return min((step + 1) / warm, max((steps - step) / max(steps - warm + 1, 1), 0.0))
+
+
+def token_losses(
+    model: Any, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Returns each target's negative log-likelihood in nats (rows x length - 1); 0 elsewhere."""
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    losses = cross_entropy(
+        logits.transpose(1, 2), targets[:, 1:], ignore_index=-100, reduction="none"
+    )
+    return losses
+
+
+def _batches(rows: Sequence[Encoded]) -> Iterator[list[int]]:
+    """Yields the rows' indices in groups of similar length, bounded in rows x length."""
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    batch: list[int] = []
+    for place in order:
+        if batch and (len(batch) + 1) * len(rows[place]) > _PREDICT_TOKENS:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _active(adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:
+    return tuple(adapter for adapter in adapters if adapter.plan.total_rank > 0)
+
+
+def _plans(adapters: Sequence[Adapter]) -> tuple[AdapterPlan, ...]:
+    return tuple(adapter.plan for adapter in _active(adapters))

@@ -1,0 +1,28 @@
+"""How a query, retrieved items and an answer become text; the one place that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def item_text(query: str, response: str) -> str:
+    """Returns one past exchange as it stands in prompts and in memory injection."""
+    return f"Question: {query}\nAnswer: {response}"
+
+
+def prompt_text(query: str, earlier: Sequence[tuple[str, str]] = (), profile: str = "") -> str:
+    """Returns the prompt up to where the answer begins.
+
+    Args:
+        query: The user's query.
+        earlier: Retrieved (query, response) pairs, put first to last in the order given.
+        profile: The user's profile text, put on top (PAG); empty for none.
+    """
+    head = f"Profile: {profile}\n\n" if profile else ""
+    items = "".join(f"{item_text(*pair)}\n\n" for pair in earlier)
+    return f"{head}{items}Question: {query}\nAnswer:"
+
+
+def answer_text(response: str) -> str:
+    """Returns the answer as it follows the prompt; its tokens are the supervised ones."""
+    return f" {response}"

@@ -1,0 +1,184 @@
+"""The `milp-search` command: parse, call, exit code. Everything heavy is imported when called."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from milp_search.core.errors import InputError
+
+BAD_INPUT = 2
+
+app = typer.Typer(
+    name="milp-search",
+    help="Finds the LoRA set-up that personalises a language model best, and at what cost.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="A study file (YAML).", metavar="STUDY")]
+Folder = Annotated[Path, typer.Argument(help="A study's folder.", metavar="DIR")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from milp_search import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    out: Annotated[Path, typer.Option(help="The study's folder.", metavar="DIR")],
+    trials: Annotated[int | None, typer.Option(help="Budget of trials.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of search and training.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Trials side by side.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="embedded, a folder or a hub name.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data file or folder.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="No Ray, one trial at a time.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done; train nothing.")
+    ] = False,
+) -> None:
+    """Run a study to its end: search, final tests, report and adapters."""
+    overrides = {
+        "budget.trials": trials,
+        "seed": seed,
+        "dispatch.parallel": parallel,
+        "base_model": base_model,
+        "data.path": None if data is None else str(data),
+        "dispatch.device": device,
+        "dispatch.ray_address": ray_address,
+        "dispatch.local": True if local else None,
+    }
+    spec = _spec(study, {key: value for key, value in overrides.items() if value is not None})
+    from milp_search.dispatch.drive import prepare, run_study
+
+    prepared = prepare(spec)
+    if dry_run:
+        from milp_search.dispatch.dry_run import print_dry_run
+
+        print_dry_run(prepared, _console())
+        return
+    _finish(run_study(prepared, out, _console()), out)
+
+
+@app.command()
+def resume(folder: Folder) -> None:
+    """Go on with a study that was stopped or killed; nothing finished is run again."""
+    from milp_search.dispatch.drive import resume_study
+
+    _finish(resume_study(folder, _console()), folder)
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Print how a study stands; works while it runs."""
+    from milp_search.dispatch.show import print_status
+
+    print_status(folder, _console())
+
+
+@app.command()
+def front(folder: Folder) -> None:
+    """Print a study's Pareto front."""
+    from milp_search.dispatch.show import print_front
+
+    print_front(folder, _console())
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write report.html, trials.csv and front.json anew from the store."""
+    from milp_search.study.export import export as write_tables
+    from milp_search.study.report import write_report
+    from milp_search.study.study import Study
+
+    with Study.open(folder, read_only=True) as study:
+        write_tables(study)
+        print(write_report(study))
+
+
+@app.command()
+def export(
+    folder: Folder,
+    to: Annotated[Path, typer.Option(help="Where to copy the front's adapters.", metavar="DIR")],
+) -> None:
+    """Copy the front's adapters, as PEFT folders with their manifests, to another place."""
+    from milp_search.dispatch.show import copy_adapters
+
+    for path in copy_adapters(folder, to):
+        print(path)
+
+
+@app.command()
+def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Check a study or space file."""
+    from milp_search.dispatch.show import check_file
+
+    print(check_file(file))
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[Literal["spaces", "methods", "datasets", "metrics"], typer.Argument()],
+) -> None:
+    """List what can be named in a study file."""
+    from milp_search.dispatch.show import print_names
+
+    print_names(what, _console())
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation: versions, devices, Ray, and the surrogate's libraries."""
+    from milp_search.dispatch.doctor import print_doctor
+
+    raise typer.Exit(print_doctor(_console()))
+
+
+def main() -> None:
+    """Runs the command line; bad input exits with code 2 and one message."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except InputError as error:
+        print(f"milp-search: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def _spec(study: Path, overrides: dict[str, Any]) -> Any:
+    from milp_search.metrics.table import METRIC_DIRECTIONS
+    from milp_search.study.spec_file import load_study_spec
+
+    return load_study_spec(study, overrides, metrics=tuple(METRIC_DIRECTIONS))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _finish(code: int, folder: Path) -> None:
+    from milp_search.dispatch.show import print_front
+
+    if code in (0, 3):
+        print_front(folder, _console())
+        print(f"Report: {folder / 'report.html'}")
+    raise typer.Exit(code)

@@ -1,0 +1,104 @@
+"""Plans: what an arm means for training, with everything that does not matter taken out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+FfnMaps = Literal["all", "up", "down", "up_down"]
+Scope = Literal["user", "community", "all"]
+Mediator = Literal["temporal", "shuffled", "none"]
+
+
+@dataclass(frozen=True)
+class AdapterPlan:
+    """Where LoRA goes and how large it is.
+
+    Attributes:
+        ranks: The realised rank of each layer, 0 where the layer carries no LoRA. Several modules
+            of rank r in one layer are one LoRA of the summed rank (PAPERS.md, section 1).
+        alpha_over_rank: The LoRA scaling alpha / r, the same in every layer, so that summed
+            modules keep the scaling of a single one.
+        target_maps: Which linear maps of a layer carry LoRA: of the feed-forward block `all`,
+            `up`, `down` or `up_down`; `q_v` is the attention's query and value (OPPU).
+    """
+
+    ranks: tuple[int, ...]
+    alpha_over_rank: float = 1.0
+    target_maps: FfnMaps | Literal["q_v"] = "all"
+
+    @property
+    def total_rank(self) -> int:
+        """The sum of the realised ranks; 0 is the base model without adapters."""
+        return sum(self.ranks)
+
+    @property
+    def active_layers(self) -> tuple[int, ...]:
+        """The indices of the layers that carry LoRA, ascending."""
+        return tuple(layer for layer, rank in enumerate(self.ranks) if rank > 0)
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """Everything that decides what a trial trains, apart from the seed.
+
+    Attributes:
+        method: The personalisation method's name (`milp`, `logo`, `milp_logo`, `oppu`, `base`).
+        adapter: Placement and size of the adapters.
+        time_splits: LoGo's T, periods of the global chain; 0 where no global adapter is trained.
+        communities: LoGo's c, k-means clusters of users; 0 where no global adapter is trained.
+        retrieved_items: LoGo's k, earlier items put into the prompt; 0 is no retrieval.
+        scope: Whose data one local adapter learns from.
+        mediator: How the local adapter is trained on top of the global one (LoGo, Eq. 6-7).
+        profile: Whether the profile text is put into the prompt (PAG).
+    """
+
+    method: str
+    adapter: AdapterPlan
+    time_splits: int = 5
+    communities: int = 1
+    retrieved_items: int = 1
+    scope: Scope = "user"
+    mediator: Mediator = "temporal"
+    profile: bool = False
+
+    def canonical(
+        self, *, global_adapter: bool, retrieval: bool, max_communities: int | None = None
+    ) -> TrialPlan:
+        """Returns the plan with every setting that cannot matter set to its neutral value.
+
+        Args:
+            global_adapter: Whether the method trains a global adapter at all.
+            retrieval: Whether the method retrieves earlier items.
+            max_communities: The number of users, which k-means cannot exceed; None where unknown.
+        """
+        has_global = global_adapter and self.adapter.total_rank > 0
+        communities = self.communities
+        if max_communities is not None:
+            communities = min(communities, max_communities)
+        return replace(
+            self,
+            time_splits=self.time_splits if has_global else 0,
+            communities=communities if has_global else 0,
+            mediator=self.mediator if has_global else "none",
+            retrieved_items=self.retrieved_items if retrieval else 0,
+        )
+
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits, equal for equal plans and only for them."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the plan as plain JSON values; `plan_from_dict` is the inverse."""
+        return {**asdict(self), "adapter": {**asdict(self.adapter), "ranks": [*self.adapter.ranks]}}
+
+
+def plan_from_dict(values: dict[str, Any]) -> TrialPlan:
+    """Returns the plan that `TrialPlan.as_dict` wrote."""
+    adapter = values["adapter"]
+    return TrialPlan(
+        **{**values, "adapter": AdapterPlan(**{**adapter, "ranks": tuple(adapter["ranks"])})}
+    )

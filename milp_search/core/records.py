@@ -1,0 +1,100 @@
+"""Users' texts: what was asked, what was answered, when, and what a model made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+TaskKind = Literal["text", "classification", "rating"]
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """One dated exchange of a user.
+
+    `time` is seconds since the epoch (UTC), or None where the source gives no date; histories are
+    in chronological order either way (undated ones in source order).
+    """
+
+    user: str
+    query: str
+    response: str
+    time: float | None = None
+
+
+@dataclass(frozen=True)
+class UserHistory:
+    """All interactions of one user, oldest first."""
+
+    user: str
+    interactions: tuple[Interaction, ...]
+
+
+@dataclass(frozen=True)
+class UserTask:
+    """A target user: the history to learn from, and held-out queries that come after it."""
+
+    user: str
+    history: tuple[Interaction, ...]
+    validation: tuple[Interaction, ...]
+    test: tuple[Interaction, ...]
+
+
+@dataclass(frozen=True)
+class PersonalizationTask:
+    """A population split without leaks.
+
+    Attributes:
+        name: The data set's name.
+        kind: What a response is: free text, one of `labels`, or a rating.
+        targets: The users to personalise for.
+        others: The users who train the base (LoGo, App. B.2); never a target.
+        labels: The label set of a classification task, else empty.
+        rating_range: Lowest and highest rating of a rating task.
+        fingerprint: 16 hex digits over everything above.
+    """
+
+    name: str
+    kind: TaskKind
+    targets: tuple[UserTask, ...]
+    others: tuple[UserHistory, ...] = ()
+    labels: tuple[str, ...] = ()
+    rating_range: tuple[float, float] = (1.0, 5.0)
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answered query.
+
+    Attributes:
+        user: Whose query it was.
+        query: The query's text, without what retrieval put before it.
+        reference: The response the user saw in truth.
+        generated: The greedy generation; None where no metric asked for one.
+        loss: Mean negative log-likelihood of the reference, nats per response token.
+        tokens: The number of response tokens behind `loss`.
+    """
+
+    user: str
+    query: str
+    reference: str
+    generated: str | None
+    loss: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """All predictions of one trial on one split, with what metrics need beside them.
+
+    Attributes:
+        items: The predictions, grouped by user in the task's order.
+        histories: Each user's training history, for metrics that compare with it.
+        task: The task they answer.
+    """
+
+    items: tuple[Prediction, ...]
+    task: PersonalizationTask
+    histories: Mapping[str, tuple[Interaction, ...]] = field(default_factory=dict)

@@ -1,0 +1,85 @@
+"""Settings of data and training: plain values that the study file fills and the worker reads.
+
+The extra class attribute tells pydantic, where it validates these types, to refuse unknown keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the users' histories come from and how they are split.
+
+    Attributes:
+        path: A file or folder; None is the embedded synthetic population.
+        format: The layout, or `auto` to recognise it.
+        task: What to make of records that serve several tasks (`text`, `LaMP_2N`, ...).
+        targets: How many users to personalise for, the most active ones (LoGo, App. B.2).
+        others: How many of the remaining users train the base; None is all of them.
+        min_interactions: Users with fewer interactions are left out.
+        max_history: Only a user's latest so many training interactions are kept.
+        max_queries: Only so many validation and test queries per user are kept.
+        validation: Share of a user's interactions held out for the search (MiLP: 70/10/20).
+        test: Share held out for the final test, the latest ones.
+        population: Settings of the synthetic population, by name.
+        seed: Seed of everything that is drawn.
+    """
+
+    path: str | None = None
+    format: Literal["auto", "synthetic", "jsonl", "lamp", "oppu", "malp"] = "auto"
+    task: str | None = None
+    targets: int = 100
+    others: int | None = None
+    min_interactions: int = 4
+    max_history: int | None = None
+    max_queries: int | None = None
+    validation: float = 0.1
+    test: float = 0.2
+    population: dict[str, Any] | None = None
+    seed: int = 0
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How adapters are trained and queries answered; defaults are MiLP's (section 3.3).
+
+    Attributes:
+        learning_rate: AdamW's peak learning rate.
+        weight_decay: AdamW's weight decay.
+        warmup: Share of the steps with rising learning rate; linear decay after it.
+        batch_size: Examples per optimiser step.
+        injection_epochs: Passes of memory injection over a user's history (MiLP).
+        tuning_epochs: Passes of instruction tuning over a user's history.
+        global_steps: Optimiser steps per community over the whole chain of periods, equal for
+            every T and c so that neither is confounded with training length.
+        base_training: How the base is fitted to the users who are not targets.
+        base_epochs: Passes over their interactions.
+        base_learning_rate: Peak learning rate of that stage.
+        max_length: Tokens of one example; longer prompts lose their oldest part.
+        max_new_tokens: Tokens of one generation.
+        micro_batch: Largest number of examples in one forward pass; None is `batch_size`.
+    """
+
+    learning_rate: float = 5e-4
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    batch_size: int = 8
+    injection_epochs: int = 1
+    tuning_epochs: int = 2
+    global_steps: int = 40
+    base_training: Literal["none", "lora", "full"] = "none"
+    base_epochs: int = 1
+    base_learning_rate: float = 5e-4
+    max_length: int = 512
+    max_new_tokens: int = 48
+    micro_batch: int | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -1,0 +1,209 @@
+"""Drives a study from its file to its report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from milp_search.adapters.base_model import read_shape
+from milp_search.core.errors import DataError, StudyError
+from milp_search.core.model_shape import ModelShape
+from milp_search.core.records import PersonalizationTask
+from milp_search.data.load import load_task
+from milp_search.dispatch.local import run_local
+from milp_search.dispatch.progress import Progress, ended
+from milp_search.dispatch.source import StudySource
+from milp_search.dispatch.worker import (
+    TRAINABLE_PARAMS,
+    RunnerFactory,
+    measured_metrics,
+    staged_base,
+)
+from milp_search.metrics.table import metrics_for
+from milp_search.space.search_space import SearchSpace
+from milp_search.space.space_file import load_search_space
+from milp_search.study.export import export
+from milp_search.study.report import write_report
+from milp_search.study.spec import StudySpec
+from milp_search.study.spec_file import SPEC_NAME, load_study_spec, write_resolved
+from milp_search.study.study import STORE_NAME, Study
+
+NO_TRIAL_SUCCEEDED = 3
+
+_PACKAGES = ("torch", "transformers", "peft", "ax-platform", "botorch", "gpytorch", "jax",
+             "numpyro", "ray", "milp-search")  # fmt: skip
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a study file names, read: nothing is trained and nothing written yet."""
+
+    spec: StudySpec
+    shape: ModelShape
+    space: SearchSpace
+    task: PersonalizationTask
+
+
+def prepare(spec: StudySpec) -> Prepared:
+    """Returns the study's base shape, space and data.
+
+    Raises:
+        InputError: Something that the study file names cannot be read or does not fit.
+    """
+    shape = read_shape(spec.base_model)
+    space = load_search_space(spec.space, layers=shape.layers)
+    task = load_task(spec.data)
+    metrics_for(measured_metrics(spec), task.kind)
+    return Prepared(spec, shape, space, task)
+
+
+def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
+    """Creates a study and drives it to its end; returns the exit code.
+
+    Raises:
+        StudyError: The folder holds a study already.
+    """
+    spec, task = prepared.spec, prepared.task
+    if (folder / STORE_NAME).exists():
+        raise StudyError(
+            f"{folder} holds a study already",
+            remedy=f"Go on with it by `milp-search resume {folder}`, or give another --out.",
+        )
+    versions = installed_versions()
+    with Study.create(
+        folder,
+        space=prepared.space,
+        objectives=spec.objectives,
+        seed=spec.seed,
+        initial_trials=spec.initial_trials,
+        proposer=spec.proposer,
+        preset=spec.preset,
+        method=spec.method,
+        metrics=[*measured_metrics(spec), TRAINABLE_PARAMS],
+        shape=prepared.shape,
+        max_communities=len(task.targets),
+        settings={
+            "name": spec.name,
+            "versions": versions,
+            "data": task.name,
+            "data_fingerprint": task.fingerprint,
+            "base_model": spec.base_model,
+        },
+    ) as study:
+        write_resolved(spec, folder, versions=versions, data_fingerprint=task.fingerprint)
+        return drive(study, spec, task, console)
+
+
+def resume_study(folder: Path, console: Console) -> int:
+    """Goes on with a study where it stopped; returns the exit code.
+
+    Raises:
+        InputError: There is no study, another driver runs it, or its data has changed.
+    """
+    with Study.open(folder) as study:
+        spec = load_study_spec(folder / SPEC_NAME)
+        task = load_task(spec.data)
+        recorded = study.settings.get("data_fingerprint")
+        if recorded not in (None, task.fingerprint):
+            raise DataError(
+                f"the data has changed since the study began: expected fingerprint {recorded}, "
+                f"got {task.fingerprint}",
+                remedy="Restore the data, or start a new study.",
+            )
+        return drive(study, spec, task, console)
+
+
+def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Console) -> int:
+    """Runs a study's remaining jobs, then writes its outputs; returns the exit code."""
+    if spec.training.base_training != "none" and task.others:
+        console.print(f"Base stage ({spec.training.base_training}) on {len(task.others)} users ...")
+        staged_base(study.folder, spec, task)
+    progress = Progress(study, spec.budget.trials, console)
+    source = StudySource(study, spec, on_change=progress.show)
+    source.adopt()
+    with _stopping_on_signals(source, console) as signals:
+        execute(source, study.folder, spec, console)
+    progress.close()
+    export(study)
+    write_report(study)
+    if signals:
+        console.print(f"Stopped. Go on with: milp-search resume {study.folder}")
+        return 128 + signals[0]
+    if study.finished is None:
+        study.finish(f"{ended(study.trials)} trials ended")
+    return 0 if study.front() else NO_TRIAL_SUCCEEDED
+
+
+def execute(source: StudySource, folder: Path, spec: StudySpec, console: Console) -> None:
+    """Runs jobs until there are none: in this process, or through Ray Tune."""
+    settings = spec.dispatch
+    if settings.local:
+        console.print("Running trials in this process, one at a time.")
+        run_local(source, RunnerFactory(folder)())
+        return
+    # Ray takes seconds to import and is not needed for local runs.
+    from milp_search.dispatch.ray_tune import RaySettings, run_with_ray
+
+    console.print(f"Running up to {settings.parallel} trials side by side through Ray Tune.")
+    run_with_ray(
+        source,
+        make_runner=RunnerFactory(folder.absolute()),
+        settings=RaySettings(
+            parallel=settings.parallel,
+            cpus_per_trial=settings.cpus_per_trial,
+            gpus_per_trial=settings.gpus_per_trial,
+            address=settings.ray_address,
+        ),
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """Returns the versions of the libraries that decide a study's results."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)}
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _stopping_on_signals(source: StudySource, console: Console) -> Iterator[list[int]]:
+    """Stops asking at the first SIGINT or SIGTERM, exits at once at the second.
+
+    Yields the signals that came. Everything that was told is on disk already, so that leaving at
+    once loses nothing but the trials in flight.
+    """
+    came: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if came:
+            os._exit(128 + number)
+        came.append(number)
+        source.stopping = True
+        console.print("\nStopping: running trials may end. Again to leave at once.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""What an executor is handed and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from milp_search.core.plan import TrialPlan, plan_from_dict
+from milp_search.core.trial import Failure, Measurement
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run.
+
+    Attributes:
+        kind: `search` is measured on validation queries, `test` on test queries.
+        trial: The trial's index.
+        attempt: 0 at first, one more after each retry.
+        plan: What to train.
+        seed: Seed of the training.
+        halvings: How often the micro-batch was halved for want of memory.
+    """
+
+    kind: Literal["search", "test"]
+    trial: int
+    attempt: int
+    plan: TrialPlan
+    seed: int
+    halvings: int = 0
+
+    @property
+    def name(self) -> str:
+        """A name unique in the study, fit for a file name."""
+        extra = f"-seed{self.seed}" if self.kind == "test" else ""
+        return f"{self.kind}-{self.trial:05d}{extra}-{self.attempt}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values; `job_from_dict` is the inverse."""
+        return {**asdict(self), "plan": self.plan.as_dict()}
+
+
+def job_from_dict(values: Mapping[str, Any]) -> Job:
+    """Returns the job that `Job.as_dict` wrote."""
+    return Job(**{**values, "plan": plan_from_dict(values["plan"])})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with measurements, or with a failure."""
+
+    measurements: Mapping[str, Measurement]
+    failure: Failure | None = None
+    duration_s: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values; `outcome_from_dict` is the inverse."""
+        return asdict(self)
+
+
+def outcome_from_dict(values: Mapping[str, Any]) -> Outcome:
+    """Returns the outcome that `Outcome.as_dict` wrote."""
+    measurements = {
+        name: Measurement(m["mean"], m["sem"], tuple(m["per_user"]))
+        for name, m in values["measurements"].items()
+    }
+    failure = values["failure"]
+    return Outcome(measurements, failure and Failure(**failure), values["duration_s"])
+
+
+RunJob = Callable[[Job], Outcome]
+"""Runs a job in the process that it is called in; never raises, failures are outcomes."""
+
+
+class JobSource(Protocol):
+    """Where an executor gets its jobs from; called from the driver's process only."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there will be no more jobs."""
+        ...
+
+    def next(self) -> Job | None:
+        """Returns the next job, or None while one has to end before the next is known."""
+        ...
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """Takes a job's outcome."""
+        ...

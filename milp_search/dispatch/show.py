@@ -1,0 +1,140 @@
+"""What the smaller commands print: status, front, names, checks."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from milp_search.core.errors import StudyError
+from milp_search.core.methods import METHODS
+from milp_search.core.trial import Measurement, Trial
+from milp_search.data.formats import FORMATS
+from milp_search.dispatch.progress import progress_line
+from milp_search.dispatch.worker import adapters_folder
+from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
+from milp_search.space.space_file import load_search_space, shipped_spaces
+from milp_search.space.yaml_reader import read_yaml
+from milp_search.study.export import over_seeds
+from milp_search.study.spec_file import SPEC_NAME, load_study_spec
+from milp_search.study.study import Study
+
+_LAYERS_FOR_CHECK = 32  # `auto` layers need some number when a space file is checked alone
+
+
+def print_status(folder: Path, console: Console) -> None:
+    """Prints the progress line, the trials by status, and why the study ended if it did."""
+    with Study.open(folder, read_only=True) as study:
+        budget = load_study_spec(folder / SPEC_NAME).budget.trials
+        console.print(progress_line(study, budget, None), soft_wrap=True, markup=False)
+        counts = Counter(trial.status.value for trial in study.trials)
+        states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        console.print(states or "no trial yet", markup=False)
+        if study.finished:
+            console.print(f"finished: {study.finished}", markup=False)
+
+
+def print_front(folder: Path, console: Console) -> None:
+    """Prints the Pareto front, validation and test side by side, and its hypervolume."""
+    with Study.open(folder, read_only=True) as study:
+        front = study.front()
+        names = [objective.metric for objective in study.objectives]
+        tested = any(study.tests(trial.index) for trial in front)
+        columns = [*names, *(f"test {name}" for name in names if tested)]
+        table = Table("trial", "origin", "plan", title=f"Pareto front of {len(front)} trials")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for trial in front:
+            values = [value_text(trial.measurements, name) for name in names]
+            tests = over_seeds(study.tests(trial.index))
+            values += [value_text(tests, name) for name in names if tested]
+            table.add_row(str(trial.index), trial.origin, plan_text(trial), *values)
+        console.print(table)
+        hypervolume = study.hypervolume()
+        if hypervolume is not None:
+            console.print(f"Hypervolume: {hypervolume:.6g}", highlight=False)
+
+
+def value_text(measurements: Mapping[str, Measurement], name: str) -> str:
+    """Returns a measurement as mean ± standard error."""
+    if name not in measurements:
+        return "-"
+    value = measurements[name]
+    return f"{value.mean:.4g} ± {value.sem:.2g}" if value.sem else f"{value.mean:.6g}"
+
+
+def plan_text(trial: Trial) -> str:
+    """Returns a plan in few characters: rank per layer, then T, c and k where they count."""
+    if trial.plan is None:
+        return ""
+    ranks = ",".join(map(str, trial.plan.adapter.ranks))
+    counts = {
+        "T": trial.plan.time_splits,
+        "c": trial.plan.communities,
+        "k": trial.plan.retrieved_items,
+    }
+    return " ".join([f"r=({ranks})", *(f"{name}={n}" for name, n in counts.items() if n)])
+
+
+def copy_adapters(folder: Path, to: Path) -> list[Path]:
+    """Copies the front's adapters, and the base stage they stand on, and returns the folders.
+
+    Raises:
+        StudyError: A front trial has no adapters on disk.
+    """
+    with Study.open(folder, read_only=True) as study:
+        sources = [adapters_folder(folder, trial.index) for trial in study.front()]
+    missing = [source for source in sources if not source.is_dir()]
+    if missing or not sources:
+        raise StudyError(
+            f"{folder} has no adapters to export: {missing[0] if missing else 'no front yet'}",
+            remedy=f"Finish the study first: milp-search resume {folder}",
+        )
+    stages = sorted(folder.glob("base-*"))
+    for source in (*sources, *stages):
+        shutil.copytree(source, to / source.relative_to(folder), dirs_exist_ok=True)
+    return [to / source.relative_to(folder) for source in sources]
+
+
+def check_file(file: Path) -> str:
+    """Returns a line that says what kind of file it is, if it is a good one.
+
+    Raises:
+        SpecError: It is not.
+    """
+    content = read_yaml(file).data
+    if isinstance(content, dict) and "dimensions" in content:
+        layers = content.get("layers")
+        space = load_search_space(
+            file, layers=None if isinstance(layers, int) else _LAYERS_FOR_CHECK
+        )
+        return f"{file}: search space {space.name}, {len(space.parameters)} parameters"
+    spec = load_study_spec(file, metrics=tuple(METRIC_DIRECTIONS))
+    return f"{file}: study {spec.name}, {spec.budget.trials} trials of {spec.method}"
+
+
+def print_names(what: str, console: Console) -> None:
+    """Prints what can be named in a study file, with a word on each."""
+    rows = {
+        "spaces": {name: _first_comment(path) for name, path in shipped_spaces().items()},
+        "methods": {name: traits.summary for name, traits in METHODS.items()},
+        "datasets": {name: layout.summary for name, layout in FORMATS.items()},
+        "metrics": {name: _metric_summary(name) for name in METRIC_DIRECTIONS},
+    }[what]
+    width = max(map(len, rows))
+    for name, text in sorted(rows.items()):
+        console.print(f"{name:{width}}  {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _first_comment(path: Path) -> str:
+    return path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+
+
+def _metric_summary(name: str) -> str:
+    if name not in METRICS:
+        return "Parameters of one adapter, in closed form (minimize)"
+    return f"{METRICS[name].summary} ({METRIC_DIRECTIONS[name]})"

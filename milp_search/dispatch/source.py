@@ -1,0 +1,175 @@
+"""Turns a study into jobs: the search, retries, then the front's final tests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+from milp_search.core.trial import Failure, Trial, TrialStatus
+from milp_search.dispatch.jobs import Job, Outcome, job_from_dict, outcome_from_dict
+from milp_search.dispatch.worker import RESULTS, adapters_folder
+from milp_search.search.proposal import SpaceExhausted
+from milp_search.study.spec import StudySpec
+from milp_search.study.study import Study
+
+# How often a job is tried again after each kind of failure (DESIGN.md, "The truth").
+RETRIES = {"lost_worker": 3, "out_of_memory": 1, "exception": 1, "hang": 1, "non_finite": 0}
+
+_logger = logging.getLogger(__name__)
+
+
+@final
+class StudySource:
+    """A `JobSource` over a study: everything it hands out is in the store first.
+
+    Attributes:
+        stopping: Once true, no new job is handed out.
+    """
+
+    def __init__(self, study: Study, spec: StudySpec, on_change: Callable[[], None] | None = None):
+        self.study, self.spec = study, spec
+        self.stopping = False
+        self._on_change = on_change or (lambda: None)
+        self._queue: deque[Job] = deque()
+        self._running: set[str] = set()
+        self._exhausted = False
+        self._tests_queued = False
+
+    def adopt(self) -> None:
+        """Takes over what an earlier driver left: results on disk first, then unfinished trials."""
+        for job, outcome in _results(self.study.folder):
+            if not self._known(job):
+                self.done(job, outcome)
+        queued = {job.trial for job in self._queue}
+        self._queue.extend(
+            self._search_job(trial, self._next_attempt(trial))
+            for trial in self.study.pending
+            if trial.index not in queued
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether there will be no more jobs."""
+        if self._running:
+            return False
+        return self.stopping or (self._tests_queued and not self._queue)
+
+    def next(self) -> Job | None:
+        """Returns the next job, or None while one has to end before the next is known."""
+        if self.stopping:
+            return None
+        self._fill()
+        if not self._queue:
+            return None
+        job = self._queue.popleft()
+        if job.kind == "search":
+            self.study.start(job.trial, job.attempt)
+        self._running.add(job.name)
+        return job
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """Takes a job's outcome: tells the study, or queues another attempt."""
+        self._running.discard(job.name)
+        if outcome.failure is None:
+            self._succeeded(job, outcome)
+        elif not self._retried(job, outcome.failure):
+            self._failed(job, outcome)
+        self._on_change()
+
+    def _fill(self) -> None:
+        """Queues the next search jobs, or the final tests once every trial has ended."""
+        if self._queue:
+            return
+        if not self._search_over:
+            self._ask()
+        elif not self.study.pending and not self._tests_queued:
+            self._tests_queued = True
+            self._queue.extend(self._test_jobs())
+
+    @property
+    def _search_over(self) -> bool:
+        return self._exhausted or len(self.study.trials) >= self.spec.budget.trials
+
+    def _ask(self) -> None:
+        count = min(self.spec.batch, self.spec.budget.trials - len(self.study.trials))
+        try:
+            trials = self.study.ask_batch(count)
+        except SpaceExhausted:
+            self._exhausted = True
+            _logger.info("every plan of the space has been tried; the search ends early")
+            return
+        self._queue.extend(self._search_job(trial, 0) for trial in trials)
+
+    def _next_attempt(self, trial: Trial) -> int:
+        last = self.study.attempt(trial.index)
+        return 0 if last is None else last + 1
+
+    def _search_job(self, trial: Trial, attempt: int) -> Job:
+        assert trial.plan is not None  # a study with a training half has plans
+        return Job("search", trial.index, attempt, trial.plan, self.spec.seed)
+
+    def _test_jobs(self) -> list[Job]:
+        return [
+            Job("test", trial.index, 0, trial.plan, seed)
+            for trial in self.study.front()
+            for seed in self.spec.test_seeds
+            if trial.plan is not None and seed not in self.study.tests(trial.index)
+        ]
+
+    def _succeeded(self, job: Job, outcome: Outcome) -> None:
+        if job.kind == "test":
+            self.study.record_test(job.trial, job.seed, outcome.measurements)
+            return
+        self.study.tell(job.trial, outcome.measurements, outcome.duration_s)
+        _logger.info("trial %d completed in %.1f s", job.trial, outcome.duration_s or 0.0)
+        self._prune()
+
+    def _retried(self, job: Job, failure: Failure) -> bool:
+        """Queues another attempt where the failure's kind allows one more."""
+        if job.attempt >= RETRIES.get(failure.kind, 0):
+            return False
+        halvings = job.halvings + (failure.kind == "out_of_memory")
+        self._queue.appendleft(replace(job, attempt=job.attempt + 1, halvings=halvings))
+        _logger.info("trial %d lost an attempt (%s); trying again", job.trial, failure.kind)
+        return True
+
+    def _failed(self, job: Job, outcome: Outcome) -> None:
+        assert outcome.failure is not None
+        kind, reason = outcome.failure.kind, outcome.failure.reason
+        _logger.info("%s of trial %d failed (%s): %s", job.kind, job.trial, kind, reason)
+        if job.kind == "search":
+            self.study.fail(job.trial, reason, kind, outcome.duration_s)
+
+    def _known(self, job: Job) -> bool:
+        """Whether the study has heard of a job's end, or never asked for it."""
+        if job.kind == "test":
+            return job.seed in self.study.tests(job.trial)
+        known = {trial.index: trial for trial in self.study.trials}
+        trial = known.get(job.trial)
+        last = self.study.attempt(job.trial)
+        return trial is None or trial.status.terminal or job.attempt != last
+
+    def _prune(self) -> None:
+        """Removes the adapters of trials that are off the front: they can never come back."""
+        front = {trial.index for trial in self.study.front()}
+        for trial in self.study.trials:
+            if trial.status == TrialStatus.COMPLETED and trial.index not in front:
+                shutil.rmtree(adapters_folder(self.study.folder, trial.index), ignore_errors=True)
+
+
+def _results(folder: Path) -> list[tuple[Job, Outcome]]:
+    """Returns the result files of a study in order of name; unreadable ones are left out."""
+    found = []
+    for path in sorted((folder / RESULTS).glob("*.json")):
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found.append((job_from_dict(content["job"]), outcome_from_dict(content["outcome"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            _logger.warning("ignoring the unreadable result file %s", path.name)
+    return found

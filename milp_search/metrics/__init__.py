@@ -1,0 +1,1 @@
+"""Turns predictions into numbers with standard errors; one file per family of metrics."""

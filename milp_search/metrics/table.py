@@ -1,0 +1,89 @@
+"""The table of metrics: to add one, write its function and a line here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+
+from milp_search.core.errors import SpecError
+from milp_search.core.records import Predictions, TaskKind
+from milp_search.core.trial import Direction, Measurement
+from milp_search.metrics.labels import accuracy, macro_f1
+from milp_search.metrics.loss import loss
+from milp_search.metrics.metric import Metric
+from milp_search.metrics.persona_f1 import persona_f1, persona_f1_normalized
+from milp_search.metrics.rating import mae, rmse
+from milp_search.metrics.rouge import rouge_1, rouge_l
+
+_ANY: tuple[TaskKind, ...] = ("text", "classification", "rating")
+
+
+def _generation(
+    compute: Callable[[Predictions], Measurement],
+    direction: Direction,
+    kind: TaskKind,
+    summary: str,
+) -> Metric:
+    return Metric(compute.__name__, direction, True, frozenset([kind]), compute, summary)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("loss", "minimize", False, frozenset(_ANY), loss, "Nats per response token"),
+        _generation(rouge_1, "maximize", "text", "ROUGE-1 F-measure"),
+        _generation(rouge_l, "maximize", "text", "ROUGE-L F-measure"),
+        _generation(persona_f1, "maximize", "text", "Words shared with the history, F1 in percent"),
+        _generation(
+            persona_f1_normalized, "maximize", "text", "Persona F1 that length does not raise"
+        ),
+        _generation(accuracy, "maximize", "classification", "Share of right labels"),
+        _generation(macro_f1, "maximize", "classification", "Mean F1 over the labels"),
+        _generation(mae, "minimize", "rating", "Mean absolute error"),
+        _generation(rmse, "minimize", "rating", "Root mean squared error"),
+    )
+}
+
+# What a study may optimise: the metrics of predictions, and the size, which the plan alone decides.
+METRIC_DIRECTIONS: dict[str, Direction] = {
+    **{name: metric.direction for name, metric in METRICS.items()},
+    "trainable_params": "minimize",
+}
+
+
+def metrics_for(names: Iterable[str], kind: TaskKind) -> list[Metric]:
+    """Returns the named metrics.
+
+    Raises SpecError if a name is unknown, or a metric does not apply to the kind of task.
+    """
+    metrics = [_metric(name) for name in names]
+    for metric in metrics:
+        if kind not in metric.kinds:
+            fitting = [name for name, other in METRICS.items() if kind in other.kinds]
+            raise SpecError(
+                f"expected metrics for a {kind} task, got {metric.name!r}, which is for "
+                f"{' and '.join(sorted(metric.kinds))} tasks",
+                remedy=f"Choose among {', '.join(fitting)}.",
+            )
+    return metrics
+
+
+def measure(predictions: Predictions, names: Iterable[str]) -> dict[str, Measurement]:
+    """Returns the named metrics' measurements of one trial's predictions.
+
+    Raises SpecError as `metrics_for` does, MeasurementError if the predictions lack what a metric
+    needs or a value is not finite.
+    """
+    metrics = metrics_for(names, predictions.task.kind)
+    return {metric.name: metric.compute(predictions) for metric in metrics}
+
+
+def _metric(name: str) -> Metric:
+    if name in METRICS:
+        return METRICS[name]
+    near = difflib.get_close_matches(name, METRICS, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise SpecError(
+        f"expected the name of a metric of predictions, got {name!r}",
+        remedy=f"{hint}There are {', '.join(METRICS)}.",
+    )

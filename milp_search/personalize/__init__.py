@@ -1,0 +1,1 @@
+"""The papers' methods as short orchestration over an `AdapterTrainer`."""

@@ -1,0 +1,71 @@
+"""Groups users by what they write, and cuts their pooled histories into periods (LoGo)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from milp_search.adapters.jobs import AdapterTrainer
+from milp_search.core.records import Interaction, UserTask
+
+
+def profile_vectors(users: Sequence[UserTask], trainer: AdapterTrainer) -> np.ndarray:
+    """Returns each user's L2-normalised profile vector (users x 2 width).
+
+    `rho_u = mean(emb(q) (+) emb(r))` over the training history, `(+)` being concatenation.
+
+    Source: LoGo, Eq. 5.
+    """
+    items = [item for user in users for item in user.history]
+    queries = trainer.embed([item.query for item in items])
+    responses = trainer.embed([item.response for item in items])
+    pairs = np.concatenate([queries.numpy(), responses.numpy()], axis=1)
+    borders = np.cumsum([0, *(len(user.history) for user in users)])
+    means = [pairs[a:b].mean(axis=0) for a, b in pairwise(borders)]
+    vectors = np.stack(means)
+    # The common part of all users says nothing of communities and would swamp the rest.
+    vectors = vectors - vectors.mean(axis=0)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    normalised: np.ndarray = vectors / np.where(norms > 0, norms, 1.0)
+    return normalised
+
+
+def communities(vectors: np.ndarray, count: int, seed: int) -> list[list[int]]:
+    """Returns the users' indices by community: k-means, n_init 10, fixed seed.
+
+    Args:
+        vectors: Profile vectors (users x width).
+        count: LoGo's c; capped at the number of users.
+        seed: Seed of k-means.
+
+    Every user is in exactly one community; a community that k-means leaves empty is dropped.
+    """
+    count = min(count, len(vectors))
+    if count == 1:
+        return [list(range(len(vectors)))]
+    with threadpool_limits(limits=1):
+        labels = KMeans(count, n_init=10, random_state=seed).fit_predict(vectors)
+    groups = [[int(i) for i in np.flatnonzero(labels == label)] for label in range(count)]
+    return [group for group in groups if group]
+
+
+def periods(histories: Sequence[Sequence[Interaction]], count: int) -> list[list[Interaction]]:
+    """Returns the pooled interactions of a community in `count` periods of equal size, by time.
+
+    Histories without complete dates are pooled by their relative place in the history instead.
+    The first periods take one item more where the cut is uneven; empty periods are dropped.
+
+    Source: LoGo, Eq. 4, by the reading of PAPERS.md, section 2.
+    """
+    pooled = [
+        (place / len(history), item) for history in histories for place, item in enumerate(history)
+    ]
+    if all(item.time is not None for _, item in pooled):
+        pooled = [(float(item.time or 0.0), item) for _, item in pooled]
+    ordered = [item for _, item in sorted(pooled, key=lambda pair: pair[0])]
+    cuts = np.array_split(np.arange(len(ordered)), count)
+    return [[ordered[i] for i in cut] for cut in cuts if len(cut)]

@@ -1,0 +1,64 @@
+"""The global stage: per community, a chain of adapters over T periods."""
+
+from __future__ import annotations
+
+from milp_search.adapters.jobs import Adapter, TrainJob
+from milp_search.core.records import Interaction, UserTask
+from milp_search.personalize.communities import communities, periods, profile_vectors
+from milp_search.personalize.method import Run, Stacks
+from milp_search.personalize.retrieval import training_examples
+
+
+def global_adapters(run: Run) -> Stacks:
+    """Returns for every user the last adapter of their community's chain.
+
+    Per community the pooled training histories are cut into T periods; each period's adapter
+    starts from the one before. All communities take `global_steps` optimiser steps in all, shared
+    evenly by the periods, so that neither c nor T is confounded with the length of training. The
+    global stage trains without retrieved items; within a period the order is random.
+
+    Source: LoGo, Eq. 4 and 5.
+    """
+    users = run.task.targets
+    vectors = profile_vectors(users, run.trainer)
+    groups = communities(vectors, run.plan.communities, run.seed)
+    members = [[users[place] for place in group] for group in groups]
+    chains = [periods([user.history for user in group], run.plan.time_splits) for group in members]
+    finals = _train_chains(run, members, chains)
+    return {
+        user.user: (final,) for group, final in zip(members, finals, strict=True) for user in group
+    }
+
+
+def _train_chains(
+    run: Run, members: list[list[UserTask]], chains: list[list[list[Interaction]]]
+) -> list[Adapter]:
+    """Returns the last adapter of each chain; period t of all communities trains together."""
+    current: list[Adapter | None] = [None] * len(chains)
+    for period in range(max(map(len, chains))):
+        alive = [place for place, chain in enumerate(chains) if period < len(chain)]
+        jobs = [
+            TrainJob(
+                key=_key(members[place]),
+                examples=training_examples(chains[place][period], 0),
+                plan=run.plan.adapter,
+                seed=run.seed + 7919 * period,
+                steps=_steps(run.settings.global_steps, len(chains[place]), period),
+                shuffle=True,
+                start=current[place],
+            )
+            for place in alive
+        ]
+        for place, adapter in zip(alive, run.trainer.train(jobs), strict=True):
+            current[place] = adapter
+    return [adapter for adapter in current if adapter is not None]
+
+
+def _key(members: list[UserTask]) -> str:
+    """Returns a community's name: its members, whatever number k-means gave it."""
+    return "global:" + ",".join(sorted(user.user for user in members))
+
+
+def _steps(total: int, parts: int, part: int) -> int:
+    """Returns the part's share of the steps; the last parts take one more where uneven."""
+    return total * (part + 1) // parts - total * part // parts

@@ -1,0 +1,36 @@
+"""What a personalisation method is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from milp_search.adapters.jobs import Adapter, AdapterTrainer
+from milp_search.core.plan import TrialPlan
+from milp_search.core.records import PersonalizationTask
+from milp_search.core.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a method.
+
+    Attributes:
+        task: The population; a method reads the targets' training histories only.
+        plan: What to train.
+        trainer: Trains and embeds.
+        settings: Epochs and steps of the stages.
+        seed: Seed of initialisation, order and k-means.
+    """
+
+    task: PersonalizationTask
+    plan: TrialPlan
+    trainer: AdapterTrainer
+    settings: TrainingSettings
+    seed: int
+
+
+Stacks = Mapping[str, tuple[Adapter, ...]]
+"""Per user the adapters that answer for them, bottom first; empty is the base model."""
+
+Method = Callable[[Run], Stacks]

@@ -1,0 +1,87 @@
+"""BM25 retrieval of a user's earlier items (LaMP's and LoGo's retriever)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+
+import bm25s
+import numpy as np
+
+from milp_search.adapters.jobs import Example
+from milp_search.adapters.prompt import answer_text, item_text, prompt_text
+from milp_search.core.records import Interaction
+
+_WORD = re.compile(r"\w+")
+
+# bm25s lets its debug lines through to whatever handler there is, one per index.
+logging.getLogger("bm25s").setLevel(logging.WARNING)
+
+
+class Retriever:
+    """Finds the items of one user's history that resemble a query."""
+
+    def __init__(self, history: Sequence[Interaction]):
+        self._history = tuple(history)
+        texts = [words(f"{item.query} {item.response}") for item in history]
+        self._index = bm25s.BM25() if any(texts) else None
+        if self._index is not None:
+            self._index.index(texts, show_progress=False)
+
+    def retrieve(self, query: str, k: int, *, before: int | None = None) -> list[Interaction]:
+        """Returns at most k items, in chronological order, so that the latest stands last.
+
+        Args:
+            query: The query's text.
+            k: How many items at the most; 0 gives none.
+            before: Only items at earlier places of the history; None allows all of them.
+
+        Items without a word in common with the query are not returned. Of equal scores the
+        later item wins.
+        """
+        limit = len(self._history) if before is None else before
+        wanted = [word for word in dict.fromkeys(words(query)) if self._knows(word)]
+        if k == 0 or limit == 0 or self._index is None or not wanted:
+            return []
+        scores = self._index.get_scores(wanted)[:limit]
+        best = np.lexsort((np.arange(limit), scores))[::-1][:k]
+        return [self._history[place] for place in sorted(best) if scores[place] > 0]
+
+    def _knows(self, word: str) -> bool:
+        return self._index is not None and word in self._index.vocab_dict
+
+
+def words(text: str) -> list[str]:
+    """Returns the lower-case words of a text."""
+    return _WORD.findall(text.lower())
+
+
+def training_examples(history: Sequence[Interaction], k: int) -> tuple[Example, ...]:
+    """Returns a user's history as examples, each with k items from before it in its prompt."""
+    retriever = Retriever(history)
+    return tuple(
+        _example(item, retriever.retrieve(item.query, k, before=place))
+        for place, item in enumerate(history)
+    )
+
+
+def held_out_examples(
+    history: Sequence[Interaction], queries: Sequence[Interaction], k: int
+) -> tuple[Example, ...]:
+    """Returns held-out queries as examples, each with k items of the training history.
+
+    The items come from the training history alone, never from other held-out queries.
+    """
+    retriever = Retriever(history)
+    return tuple(_example(query, retriever.retrieve(query.query, k)) for query in queries)
+
+
+def injection_examples(history: Sequence[Interaction]) -> tuple[Example, ...]:
+    """Returns a user's history as plain text to be predicted (MiLP's memory injection)."""
+    return tuple(Example("", item_text(item.query, item.response)) for item in history)
+
+
+def _example(item: Interaction, earlier: Sequence[Interaction]) -> Example:
+    pairs = [(other.query, other.response) for other in earlier]
+    return Example(prompt_text(item.query, pairs), answer_text(item.response))

@@ -1,0 +1,62 @@
+"""Runs a plan: trains by its method, then answers held-out queries."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from milp_search.adapters.jobs import PredictJob
+from milp_search.core.errors import SpecError
+from milp_search.core.records import Interaction, Prediction, Predictions, UserTask
+from milp_search.personalize.base import base
+from milp_search.personalize.logo import logo
+from milp_search.personalize.method import Method, Run, Stacks
+from milp_search.personalize.milp import milp
+from milp_search.personalize.milp_logo import milp_logo
+from milp_search.personalize.oppu import oppu
+from milp_search.personalize.retrieval import held_out_examples
+
+Split = Literal["validation", "test"]
+
+METHODS: dict[str, Method] = {
+    "base": base,
+    "oppu": oppu,
+    "milp": milp,
+    "logo": logo,
+    "milp_logo": milp_logo,
+}
+
+
+def train(run: Run) -> Stacks:
+    """Returns each target user's adapters, trained as the plan's method says."""
+    if run.plan.method not in METHODS:
+        raise SpecError(
+            f"unknown method {run.plan.method!r}", remedy=f"Known: {', '.join(METHODS)}"
+        )
+    return METHODS[run.plan.method](run)
+
+
+def answer(run: Run, stacks: Stacks, split: Split, *, generate: bool) -> Predictions:
+    """Returns the answers of the trained stacks to a split's queries, grouped by user."""
+    users = run.task.targets
+    queries = [queries_of(user, split) for user in users]
+    jobs = [
+        PredictJob(
+            held_out_examples(user.history, asked, run.plan.retrieved_items),
+            stacks[user.user],
+            generate,
+        )
+        for user, asked in zip(users, queries, strict=True)
+    ]
+    items = [
+        Prediction(
+            item.user, item.query, item.response, answer.generated, answer.loss, answer.tokens
+        )
+        for asked, answers in zip(queries, run.trainer.predict(jobs), strict=True)
+        for item, answer in zip(asked, answers, strict=True)
+    ]
+    return Predictions(tuple(items), run.task, {user.user: user.history for user in users})
+
+
+def queries_of(user: UserTask, split: Split) -> tuple[Interaction, ...]:
+    """Returns a user's held-out interactions of a split."""
+    return user.validation if split == "validation" else user.test

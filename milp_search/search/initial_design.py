@@ -1,0 +1,73 @@
+"""Space-filling and random sequences of distinct plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+import numpy as np
+
+from milp_search.search.domain import Candidate, Domain, Point
+from milp_search.search.proposal import SpaceExhausted
+
+Draws = Callable[[tuple[int, ...], int], Iterator[Point]]
+
+# A power of two keeps a Sobol sequence balanced.
+_CHUNK = 64
+# ours: draws before the space is listed or given up; about a second's work.
+_DRAWS = 16_384
+# ours: the largest space that is listed in full once draws bring nothing new.
+_LISTABLE = 65_536
+
+
+def sobol_points(sizes: tuple[int, ...], seed: int) -> Iterator[Point]:
+    """Yields the points of a scrambled Sobol sequence, uniform over each parameter's values."""
+    from scipy.stats import qmc
+
+    if not sizes:
+        yield ()
+        return
+    sequence = qmc.Sobol(d=len(sizes), scramble=True, rng=np.random.default_rng(seed))
+    while True:
+        for row in sequence.random(_CHUNK):
+            yield tuple((row * sizes).astype(int).tolist())
+
+
+def random_points(sizes: tuple[int, ...], seed: int) -> Iterator[Point]:
+    """Yields independent points, uniform over each parameter's values."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield tuple(rng.integers(0, sizes).tolist()) if sizes else ()
+
+
+def unseen(
+    domain: Domain, draws: Draws, seed: int, seen: Collection[str], count: int
+) -> list[Candidate]:
+    """Returns the first `count` distinct plans of a seeded sequence that were not seen.
+
+    The sequence itself depends on the seed alone, so what comes next depends on which plans were
+    proposed before and not on how they fared.
+
+    Raises:
+        SpaceExhausted: No unseen plan is left.
+    """
+    found: dict[str, Candidate] = {}
+    for candidate in _sequence(domain, draws, seed):
+        if len(found) == count:
+            break
+        if candidate.fingerprint not in seen:
+            found.setdefault(candidate.fingerprint, candidate)
+    if not found and count > 0:
+        raise SpaceExhausted(
+            f"expected a plan that was not proposed before, found none beyond {len(seen)}: "
+            "widen the search space or lower the number of trials"
+        )
+    return list(found.values())
+
+
+def _sequence(domain: Domain, draws: Draws, seed: int) -> Iterator[Candidate]:
+    """Yields many draws, then every point of a space small enough to be listed."""
+    for _, point in zip(range(min(_DRAWS, 64 * domain.size)), draws(domain.sizes, seed)):  # noqa: B905 - draws never end
+        yield domain.candidate(point)
+    if domain.size <= _LISTABLE:
+        for point in domain.points():
+            yield domain.candidate(point)

@@ -1,0 +1,39 @@
+"""What a proposer is and what it hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from milp_search.core.arm import Arm
+from milp_search.core.errors import MilpSearchError
+from milp_search.core.trial import Trial
+
+
+class SpaceExhausted(MilpSearchError, LookupError):
+    """No plan of the space is left that has not been proposed."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An arm to evaluate, and what proposed it (`sobol`, `saas_nehvi`, ...)."""
+
+    arm: Arm
+    origin: str
+
+
+class Proposer(Protocol):
+    """Proposes arms; a pure function of seed, space, objectives and the trials observed last."""
+
+    name: str
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Replaces the trials known so far, pending and failed ones included."""
+
+    def propose(self, count: int) -> list[Proposal]:
+        """Returns up to `count` proposals whose plans differ and were never observed.
+
+        Raises:
+            SpaceExhausted: No unseen plan is left.
+        """

@@ -1,0 +1,211 @@
+"""The proposers by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+
+from milp_search.core.arm import Arm
+from milp_search.core.errors import SpecError
+from milp_search.core.plan import TrialPlan
+from milp_search.core.trial import Objective, Trial, TrialStatus
+from milp_search.search.domain import Candidate, Domain
+from milp_search.search.initial_design import Draws, random_points, sobol_points, unseen
+from milp_search.search.presets import EngineSettings, engine_settings
+from milp_search.search.proposal import Proposal, Proposer, SpaceExhausted
+from milp_search.space.search_space import SearchSpace
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every proposer is made from.
+
+    Attributes:
+        domain: The space and what its arms build.
+        objectives: What is optimised; a missing reference is inferred at each proposal.
+        seed: Seed of everything that is drawn.
+        initial_trials: Trials before a model is asked.
+        engine: The engine's numbers.
+    """
+
+    domain: Domain
+    objectives: tuple[Objective, ...]
+    seed: int
+    initial_trials: int
+    engine: EngineSettings
+
+
+@final
+class SequenceProposer:
+    """Proposes the next plans of a seeded sequence, whatever the trials showed."""
+
+    def __init__(self, name: str, draws: Draws, setting: Setting):
+        self.name = name
+        self._draws, self._setting = draws, setting
+        self._trials: tuple[Trial, ...] = ()
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Replaces the trials known so far."""
+        self._trials = tuple(trials)
+
+    def propose(self, count: int) -> list[Proposal]:
+        """Returns the next plans of the sequence.
+
+        Raises:
+            SpaceExhausted: No unseen plan is left.
+        """
+        domain, seed = self._setting.domain, self._setting.seed
+        seen = {domain.describe(trial.arm).fingerprint for trial in self._trials}
+        found = unseen(domain, self._draws, seed, seen, count)
+        return [Proposal(candidate.arm, self.name) for candidate in found]
+
+
+@final
+class ModelProposer:
+    """Proposes a Sobol design first, then what the surrogate expects to improve the front most.
+
+    The Sobol sequence goes on while fewer than two trials are completed.
+    """
+
+    def __init__(self, name: str, setting: Setting):
+        self.name, self._setting = name, setting
+        self._design = SequenceProposer("sobol", sobol_points, setting)
+        self._trials: tuple[Trial, ...] = ()
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Replaces the trials known so far."""
+        self._trials = tuple(trials)
+        self._design.observe(trials)
+
+    def propose(self, count: int) -> list[Proposal]:
+        """Returns the rest of the design, and from then on the engine's candidates.
+
+        Raises:
+            SpaceExhausted: No unseen plan is left.
+        """
+        designed = self._design_share(count)
+        proposals = self._design.propose(designed) if designed > 0 else []
+        missing = count - designed
+        if missing == 0 or len(proposals) < designed:
+            return proposals
+        found = self._candidates(missing, proposals)
+        return proposals + [Proposal(candidate.arm, self.name) for candidate in found]
+
+    def _design_share(self, count: int) -> int:
+        completed = sum(trial.status is TrialStatus.COMPLETED for trial in self._trials)
+        if completed < 2:
+            return count
+        return min(count, max(0, self._setting.initial_trials - len(self._trials)))
+
+    def _candidates(self, count: int, before: Sequence[Proposal]) -> list[Candidate]:
+        """Returns the engine's candidates; proposals made just before are pending points."""
+        from milp_search.search.engine import next_candidates
+
+        setting = self._setting
+        first = 1 + max((trial.index for trial in self._trials), default=-1)
+        asked = [Trial(first + place, one.arm) for place, one in enumerate(before)]
+        trials = [*self._trials, *asked]
+        found = next_candidates(
+            setting.domain,
+            trials,
+            setting.objectives,
+            setting.engine,
+            seed=_seed_of_ask(setting.seed, len(trials)),
+            count=count,
+        )
+        if found:
+            return found
+        # The local searches met none; the sequence may still know an unseen plan, or raises.
+        seen = {setting.domain.describe(trial.arm).fingerprint for trial in trials}
+        try:
+            return unseen(setting.domain, sobol_points, setting.seed, seen, count)
+        except SpaceExhausted:
+            if before:
+                return []
+            raise
+
+
+def make_proposer(
+    name: str,
+    *,
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    seed: int,
+    initial_trials: int | None = None,
+    preset: str = "default",
+    realise: Callable[[Arm], TrialPlan] | None = None,
+    exact: Mapping[str, Callable[[Arm], float]] | None = None,
+) -> Proposer:
+    """Returns a proposer.
+
+    Args:
+        name: One of `PROPOSERS`.
+        space: The search space.
+        objectives: What is optimised, at least one of it measured.
+        seed: Seed of everything that is drawn.
+        initial_trials: Trials of the initial design; None is the preset's.
+        preset: `default` or `paper`.
+        realise: What an arm builds; None is `space.plan`.
+        exact: Closed forms of metrics, in natural units; they are never modelled.
+
+    Raises:
+        SpecError: There is no such proposer or preset, or nothing is left to measure.
+    """
+    if name not in PROPOSERS:
+        raise SpecError(
+            f"expected a proposer, got {name!r}", remedy=f"choose one of: {', '.join(PROPOSERS)}"
+        )
+    metrics = [one.metric for one in objectives]
+    closed_forms = {metric: exact[metric] for metric in metrics if metric in exact} if exact else {}
+    if len(closed_forms) == len(metrics):
+        raise SpecError(
+            f"expected at least one objective that is measured, got {metrics}",
+            remedy="add a metric whose value only a trial can tell",
+        )
+    engine = engine_settings(preset)
+    setting = Setting(
+        Domain(space.parameters, realise or space.plan, closed_forms),
+        tuple(objectives),
+        seed,
+        engine.initial_trials if initial_trials is None else initial_trials,
+        engine,
+    )
+    return PROPOSERS[name](setting)
+
+
+def _seed_of_ask(seed: int, trials: int) -> int:
+    """Returns a 31-bit seed for one ask, a function of the study's seed and its age."""
+    return int(np.random.SeedSequence([seed, trials]).generate_state(1)[0] >> 1)
+
+
+def _saas_nehvi(setting: Setting) -> Proposer:
+    from milp_search.search.saas import nuts_available
+
+    if not nuts_available():
+        _logger.warning(
+            "JAX or NumPyro is missing, so NUTS cannot run: proposing by map_saas instead "
+            "(pip install 'botorch[fully-bayesian]' brings both)"
+        )
+        return _with_surrogate("map_saas", setting)
+    return _with_surrogate("saas", setting)
+
+
+def _with_surrogate(surrogate: str, setting: Setting) -> Proposer:
+    name = {"saas": "saas_nehvi", "map_saas": "map_saas", "gp": "gp_nehvi"}[surrogate]
+    engine = replace(setting.engine, surrogate=surrogate)  # type: ignore[arg-type]
+    return ModelProposer(name, replace(setting, engine=engine))
+
+
+PROPOSERS: dict[str, Callable[[Setting], Proposer]] = {
+    "saas_nehvi": _saas_nehvi,
+    "map_saas": lambda setting: _with_surrogate("map_saas", setting),
+    "gp_nehvi": lambda setting: _with_surrogate("gp", setting),
+    "sobol": lambda setting: SequenceProposer("sobol", sobol_points, setting),
+    "random": lambda setting: SequenceProposer("random", random_points, setting),
+}

@@ -1,0 +1,1 @@
+"""Search spaces: reads them from YAML, lists their parameters, turns arms into plans."""

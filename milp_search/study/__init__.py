@@ -1,0 +1,1 @@
+"""The study: its file, its events on disk, ask and tell, export and report."""

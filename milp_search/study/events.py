@@ -1,0 +1,324 @@
+"""What can happen in a study: one frozen type per kind of event, and its JSON form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, Self
+
+from milp_search.core.arm import Arm
+from milp_search.core.model_shape import LinearMap, ModelShape
+from milp_search.core.plan import TrialPlan, plan_from_dict
+from milp_search.core.trial import Failure, Measurement, Objective
+
+Json = dict[str, Any]
+Measurements = Mapping[str, Measurement]
+
+
+class Payload(Protocol):
+    """What an event says beside its trial and attempt."""
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        payload: What happened; its type is the kind.
+        trial: The trial it happened to; None where it concerns the study.
+        attempt: Which attempt of the trial, from 0; None where it concerns no attempt.
+        at: Wall-clock seconds since the epoch; only to be shown, as the clock may be set.
+    """
+
+    payload: Payload
+    trial: int | None = None
+    attempt: int | None = None
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Created:
+    """The study as it was asked for; always the first event.
+
+    Attributes:
+        space: `SearchSpace.as_dict()`.
+        objectives: The objectives, with the references that were given.
+        seed: Seed of the proposer.
+        initial_trials: The size of the initial design.
+        proposer: The proposer's name.
+        preset: The proposer's preset.
+        method: The personalisation method, which decides what collapses in a plan.
+        metrics: All metrics a trial may be told; None where any may.
+        exact: The metrics with a closed form, never modelled.
+        shape: The base model's shape, where known.
+        max_communities: The number of target users, where known.
+        settings: Facts for the reader: name, versions, data fingerprint and the like.
+    """
+
+    space: Json
+    objectives: tuple[Objective, ...]
+    seed: int
+    initial_trials: int
+    proposer: str
+    preset: str
+    method: str
+    metrics: tuple[str, ...] | None = None
+    exact: tuple[str, ...] = ()
+    shape: ModelShape | None = None
+    max_communities: int | None = None
+    settings: Json = field(default_factory=dict)
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        metrics, shape = values["metrics"], values["shape"]
+        return cls(
+            **{
+                **values,
+                "objectives": tuple(Objective(**objective) for objective in values["objectives"]),
+                "metrics": None if metrics is None else tuple(metrics),
+                "exact": tuple(values["exact"]),
+                "shape": None if shape is None else _shape_from_dict(shape),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A driver took the study over; its epoch is one more than the last one's."""
+
+    epoch: int
+    host: str
+    pid: int
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Referenced:
+    """The missing reference values were inferred from the initial trials, once and for all."""
+
+    objectives: tuple[Objective, ...]
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(tuple(Objective(**objective) for objective in values["objectives"]))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An arm was proposed; committed before anything is dispatched.
+
+    Attributes:
+        arm: The values.
+        plan: What they mean for training.
+        origin: What proposed the arm.
+        seed: The seed of the proposer.
+        seen: The trials whose end the proposer knew.
+        pending: The trials it knew to be under way.
+    """
+
+    arm: Arm
+    plan: TrialPlan | None
+    origin: str
+    seed: int
+    seen: tuple[int, ...] = ()
+    pending: tuple[int, ...] = ()
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return {
+            "arm": dict(self.arm),
+            "plan": None if self.plan is None else self.plan.as_dict(),
+            "origin": self.origin,
+            "seed": self.seed,
+            "seen": list(self.seen),
+            "pending": list(self.pending),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        plan = values["plan"]
+        return cls(
+            **{
+                **values,
+                "arm": Arm(values["arm"]),
+                "plan": None if plan is None else plan_from_dict(plan),
+                "seen": tuple(values["seen"]),
+                "pending": tuple(values["pending"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Started:
+    """An attempt began; `after` says how the attempt before it was lost."""
+
+    after: Failure | None = None
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        after = values["after"]
+        return cls(None if after is None else Failure(**after))
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A trial ended with measurements."""
+
+    measurements: Measurements
+    duration_s: float | None = None
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return {
+            "measurements": _measurements_as_dict(self.measurements),
+            "duration_s": self.duration_s,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(_measurements_from_dict(values["measurements"]), values["duration_s"])
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial ended without measurements."""
+
+    failure: Failure
+    duration_s: float | None = None
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(Failure(**values["failure"]), values["duration_s"])
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """A trial will not be evaluated any more, through no fault of its own."""
+
+    reason: str
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class FinalTest:
+    """A completed trial was retrained with a test seed and measured on the test split."""
+
+    seed: int
+    measurements: Measurements
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return {"seed": self.seed, "measurements": _measurements_as_dict(self.measurements)}
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(values["seed"], _measurements_from_dict(values["measurements"]))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The budget is spent or the space exhausted; a later `asked` takes the study up again."""
+
+    reason: str
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(**values)
+
+
+KINDS: dict[str, type[Payload]] = {
+    "created": Created,
+    "opened": Opened,
+    "reference": Referenced,
+    "asked": Asked,
+    "started": Started,
+    "completed": Completed,
+    "failed": Failed,
+    "abandoned": Abandoned,
+    "final_test": FinalTest,
+    "finished": Finished,
+}
+
+_NAMES = {payload: name for name, payload in KINDS.items()}
+
+
+def kind_of(payload: Payload) -> str:
+    """Returns the name under which a payload is stored."""
+    return _NAMES[type(payload)]
+
+
+def as_replayed(event: Event) -> Event:
+    """Returns the event as it comes back from disk, where JSON has no tuples and the like."""
+    values = json.loads(json.dumps(event.payload.as_dict(), allow_nan=False))
+    return replace(event, payload=type(event.payload).from_dict(values))
+
+
+def _measurements_as_dict(measurements: Measurements) -> Json:
+    return {
+        metric: {"mean": value.mean, "sem": value.sem, "per_user": list(value.per_user)}
+        for metric, value in measurements.items()
+    }
+
+
+def _measurements_from_dict(values: Json) -> dict[str, Measurement]:
+    return {
+        metric: Measurement(value["mean"], value["sem"], tuple(value["per_user"]))
+        for metric, value in values.items()
+    }
+
+
+def _shape_from_dict(values: Json) -> ModelShape:
+    maps = tuple(LinearMap(**linear) for linear in values["maps"])
+    return ModelShape(values["layers"], values["layers_path"], maps)

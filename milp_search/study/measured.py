@@ -1,0 +1,63 @@
+"""Checks what a trial is told before it enters the study."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from numbers import Real
+
+from milp_search.core.errors import MeasurementError
+from milp_search.core.trial import Measurement
+
+
+def checked_measurements(
+    told: Mapping[str, Measurement | float],
+    *,
+    required: Collection[str],
+    known: Collection[str] | None,
+) -> dict[str, Measurement]:
+    """Returns the measurements, a bare number being a mean whose standard error is not known.
+
+    Args:
+        told: Metric name to value.
+        required: The metrics that must be there.
+        known: All metrics that may be there; None where any may.
+
+    Returns:
+        Metric name to measurement, of plain floats.
+
+    Raises:
+        MeasurementError: A metric is missing or unknown, or a value is no finite number.
+    """
+    missing = sorted(set(required) - set(told))
+    if missing:
+        raise MeasurementError(f"expected {', '.join(missing)}; got {_listed(told)}")
+    if known is not None:
+        _refuse_unknown(told, known)
+    return {metric: _measurement(metric, value) for metric, value in told.items()}
+
+
+def _refuse_unknown(told: Collection[str], known: Collection[str]) -> None:
+    for metric in told:
+        if metric not in known:
+            near = get_close_matches(metric, known, n=1)
+            raise MeasurementError(
+                f"expected only metrics of the study ({_listed(known)}), got {metric!r}",
+                remedy=f"Did you mean {near[0]!r}?" if near else None,
+            )
+
+
+def _measurement(metric: str, value: object) -> Measurement:
+    if isinstance(value, Measurement):
+        sem = None if value.sem is None else float(value.sem)
+        return Measurement(float(value.mean), sem, tuple(map(float, value.per_user)))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise MeasurementError(f"expected a number or Measurement for {metric!r}, got {value!r}")
+    try:
+        return Measurement(float(value))
+    except MeasurementError as error:
+        raise MeasurementError(f"{metric}: {error.message}") from None
+
+
+def _listed(metrics: Collection[str]) -> str:
+    return ", ".join(sorted(metrics)) or "nothing"

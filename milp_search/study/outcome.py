@@ -1,0 +1,46 @@
+"""What came out of a search: front, hypervolume and its trace, as functions of the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from milp_search.core.trial import Objective, Trial, TrialStatus
+
+# NumPy and BoTorch stand behind `milp_search.search`: a study that is only told does not load it.
+
+
+def completed(trials: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials that have measurements."""
+    return [trial for trial in trials if trial.status is TrialStatus.COMPLETED]
+
+
+def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:
+    """Returns the completed trials that no other one dominates, by index."""
+    from milp_search.search.pareto import front
+
+    return front(trials, objectives) if completed(trials) else []
+
+
+def dominated_hypervolume(trials: Sequence[Trial], objectives: Sequence[Objective]) -> float:
+    """Returns the hypervolume of the completed trials, 0 where there are none.
+
+    In the product of the objectives' natural units, relative to their references.
+    """
+    from milp_search.search.pareto import hypervolume, objective_values
+
+    return hypervolume(objective_values(completed(trials), objectives), objectives)
+
+
+def hypervolume_trace(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[float]:
+    """Returns one hypervolume per trial: that of the completed ones up to and including it."""
+    trace: list[float] = []
+    front: list[Trial] = []
+    for trial in trials:
+        # Only the front counts, which keeps each step small however long the study.
+        grown = pareto_front([*front, trial], objectives)
+        if trace and grown == front:
+            trace.append(trace[-1])
+        else:
+            trace.append(dominated_hypervolume(grown, objectives))
+        front = grown
+    return trace

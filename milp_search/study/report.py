@@ -1,0 +1,192 @@
+"""`report.html`: one file that opens offline and shows a study, from its events alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from milp_search.core.trial import Trial, TrialStatus
+from milp_search.study import charts
+from milp_search.study.export import metric_names, over_seeds
+from milp_search.study.influence import influence
+from milp_search.study.study import Study
+from milp_search.study.whole_file import write_whole
+
+REPORT_NAME = "report.html"
+
+_PAGE = Path(__file__).parent / "report_page"
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """A line of the front's table.
+
+    Attributes:
+        index: The trial.
+        origin: What proposed it.
+        plan: What it trains, in a line.
+        pipeline: The part of the plan that is not placement and size.
+        ranks: The realised rank of each layer with its height from 0 to 1.
+        parameters: The number of trainable parameters.
+        cells: Per metric the validation and the test measurement.
+    """
+
+    index: int
+    origin: str
+    plan: str
+    pipeline: str
+    ranks: tuple[tuple[int, float], ...]
+    parameters: str
+    cells: tuple[tuple[str, str], ...]
+
+
+def write_report(study: Study, folder: Path | None = None) -> Path:
+    """Writes `report.html`, by default into the study's folder, and returns its path."""
+    return write_whole((folder or study.folder) / REPORT_NAME, render_report(study))
+
+
+def render_report(study: Study) -> str:
+    """Returns the report as one HTML page; it loads nothing and runs no script but its own."""
+    environment = Environment(
+        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined
+    )
+    plotly, script = get_plotlyjs(), (_PAGE / "charts.js").read_text("utf-8")
+    return environment.get_template("page.html").render(
+        policy=_policy(plotly, script),
+        style=Markup((_PAGE / "style.css").read_text("utf-8")),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        name=study.settings.get("name") or study.space.name,
+        tiles=_tiles(study),
+        front_figures=[_embedded(figure) for figure in _if_any(study, charts.front_charts)],
+        trace_figure=_embedded(charts.trace_chart(study)) if study.hypervolume_trace() else None,
+        mask_figure=_embedded(charts.mask_chart(study)) if _has_plans(study) else None,
+        influence_figure=_embedded(charts.influence_chart(study)) if influence(study)[0] else None,
+        goals=study.objectives,
+        metrics=metric_names(study),
+        tested=any(study.tests(trial.index) for trial in study.front()),
+        rows=[_row(study, trial) for trial in charts.by_first(study)],
+        failures=_failures(study),
+        facts=_facts(study),
+        number=charts.number,
+    )
+
+
+def _policy(*scripts: str) -> str:
+    """Returns a content-security policy under which these scripts run and no other."""
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _embedded(values: Any) -> Markup:
+    """Returns JSON that no HTML parser takes for markup."""
+    text = json.dumps(values, allow_nan=False)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _if_any(study: Study, figures: Any) -> Sequence[charts.Figure]:
+    made: Sequence[charts.Figure] = figures(study) if study.front() else []
+    return made
+
+
+def _has_plans(study: Study) -> bool:
+    return any(trial.plan is not None for trial in study.front())
+
+
+def _tiles(study: Study) -> list[tuple[str, str]]:
+    """Returns the few numbers that say how the search went."""
+    count = {status: 0 for status in TrialStatus}
+    for trial in study.trials:
+        count[trial.status] += 1
+    tiles = [
+        ("trials", str(len(study.trials))),
+        ("completed", str(count[TrialStatus.COMPLETED])),
+        ("on the front", str(len(study.front()))),
+        ("hypervolume", charts.number(study.hypervolume())),
+    ]
+    others = [
+        ("failed", count[TrialStatus.FAILED]),
+        ("abandoned", count[TrialStatus.ABANDONED]),
+        ("under way", len(study.pending)),
+    ]
+    return tiles + [(label, str(value)) for label, value in others if value]
+
+
+def _row(study: Study, trial: Trial) -> FrontRow:
+    ranks = () if trial.plan is None else trial.plan.adapter.ranks
+    highest = max(ranks, default=0) or 1
+    test = over_seeds(study.tests(trial.index))
+    return FrontRow(
+        index=trial.index,
+        origin=trial.origin or "told",
+        plan=charts.plan_text(trial),
+        pipeline=charts.pipeline_text(trial),
+        ranks=tuple((rank, rank / highest) for rank in ranks),
+        parameters=charts.number(study.trainable_params(trial)),
+        cells=tuple(
+            (charts.measured(trial.measurements.get(metric)), charts.measured(test.get(metric)))
+            for metric in metric_names(study)
+        ),
+    )
+
+
+def _failures(study: Study) -> list[tuple[str, list[int]]]:
+    """Returns the trials that failed, by kind; reasons could quote users and stay in the log."""
+    kinds: dict[str, list[int]] = {}
+    for trial in study.trials:
+        if trial.failure is not None:
+            kinds.setdefault(trial.failure.kind, []).append(trial.index)
+    return sorted(kinds.items())
+
+
+def _facts(study: Study) -> list[tuple[str, str]]:
+    created, settings = study.created, study.settings
+    versions = settings.get("versions") or {}
+    facts = [
+        ("Method", created.method),
+        ("Search space", f"{study.space.name}, {study.space.size:,} arms"),
+        ("Base model", str(settings.get("base_model", ""))),
+        ("Proposer", f"{created.proposer}, preset {created.preset}"),
+        ("Initial design", f"{created.initial_trials} trials"),
+        ("Reference point", ", ".join(_reference(study))),
+        ("Seed", str(created.seed)),
+        ("Test seeds", ", ".join(_test_seeds(study))),
+        ("Data", str(settings.get("data_fingerprint", ""))),
+        ("Ended", study.finished or ""),
+        ("Started", _started(study)),
+        ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _reference(study: Study) -> list[str]:
+    return [f"{goal.metric} {charts.number(goal.reference)}" for goal in study.objectives]
+
+
+def _test_seeds(study: Study) -> list[str]:
+    seeds = {seed for tests in study.state.tests.values() for seed in tests}
+    return [str(seed) for seed in sorted(seeds)]
+
+
+def _started(study: Study) -> str:
+    moment = datetime.fromtimestamp(study.state.created_at, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,144 @@
+"""The study file: what a search is to be, as a typed object."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from milp_search.core.errors import SpecError
+from milp_search.core.methods import METHODS
+from milp_search.core.settings import DataSettings, TrainingSettings
+from milp_search.core.trial import Objective
+from milp_search.search.presets import PRESETS, EngineSettings
+from milp_search.search.proposers import PROPOSERS
+from milp_search.space.suggestion import suggestion
+
+EMBEDDED = "embedded"
+
+
+def _preset(validated: dict[str, Any]) -> EngineSettings:
+    # An unknown preset is refused in its own place.
+    return PRESETS.get(validated.get("preset", ""), PRESETS["default"])
+
+
+def _preset_initial_trials(validated: dict[str, Any]) -> int:
+    return _preset(validated).initial_trials
+
+
+def _preset_batch(validated: dict[str, Any]) -> int:
+    return _preset(validated).batch
+
+
+class Settings(BaseModel):
+    """A part of the study file: unchangeable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(Settings):
+    """How long to search.
+
+    Attributes:
+        trials: The number of trials, failed ones included.
+    """
+
+    trials: int = Field(default=40, ge=1, le=100_000)
+
+
+class DispatchSettings(Settings):
+    """Where and how many trials run.
+
+    Attributes:
+        local: Runs trials in this process, without Ray.
+        parallel: How many trials run side by side.
+        cpus_per_trial: The CPU cores that Ray sets aside for a trial.
+        gpus_per_trial: The GPUs, or share of one, that Ray sets aside for a trial.
+        device: Where a trial computes; `auto` is a GPU where there is one.
+        ray_address: The cluster to run on; None is this machine.
+    """
+
+    local: bool = False
+    parallel: int = Field(default=1, ge=1, le=1024)
+    cpus_per_trial: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    gpus_per_trial: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    ray_address: str | None = None
+
+
+class Resolved(Settings):
+    """What a study was run with; stands only in the study file that a run writes.
+
+    Attributes:
+        versions: Library to version.
+        data_fingerprint: The fingerprint of the data, 16 hex digits.
+    """
+
+    versions: dict[str, str] = Field(default_factory=dict)
+    data_fingerprint: str = ""
+
+
+class StudySpec(Settings):
+    """A study file.
+
+    Attributes:
+        name: The study's name; the file's where left out.
+        space: The search space: a shipped one's name, or a file relative to the study file.
+        data: Where the users' histories come from.
+        base_model: `embedded`, a model folder or a hub name.
+        method: The personalisation method.
+        objectives: What is searched for; references left out are inferred.
+        metrics: What is measured beside the objectives.
+        proposer: What proposes arms.
+        preset: The proposer's settings, by name.
+        initial_trials: The size of the initial design; the preset's where left out.
+        budget: How long to search.
+        batch: How many trials are proposed together, q; the preset's where left out.
+        training: How adapters are trained.
+        dispatch: Where trials run.
+        seed: Seed of the search and of training.
+        test_seeds: The front's trials are retrained with each of these for the final test.
+        resolved: What a run was done with.
+    """
+
+    name: str = Field(default="", max_length=200)
+    space: str = Field(min_length=1)
+    data: DataSettings = DataSettings()
+    base_model: str = Field(default=EMBEDDED, min_length=1)
+    method: str = "milp_logo"
+    objectives: tuple[Objective, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = ()
+    proposer: str = "saas_nehvi"
+    preset: str = "default"
+    initial_trials: int = Field(default_factory=_preset_initial_trials, ge=1)
+    budget: Budget = Budget()
+    batch: int = Field(default_factory=_preset_batch, ge=1, le=1024)
+    training: TrainingSettings = TrainingSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    test_seeds: tuple[int, ...] = (0,)
+    resolved: Resolved | None = None
+
+    @field_validator("proposer")
+    @classmethod
+    def _known_proposer(cls, proposer: str) -> str:
+        if proposer not in PROPOSERS:
+            message = f"expected a known proposer, got {proposer!r}"
+            raise SpecError(message, remedy=suggestion(proposer, tuple(PROPOSERS)))
+        return proposer
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, preset: str) -> str:
+        if preset not in PRESETS:
+            message = f"expected a known preset, got {preset!r}"
+            raise SpecError(message, remedy=suggestion(preset, tuple(PRESETS)))
+        return preset
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        if method not in METHODS:
+            message = f"expected a known method, got {method!r}"
+            raise SpecError(message, remedy=suggestion(method, tuple(METHODS)))
+        return method

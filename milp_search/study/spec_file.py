@@ -1,0 +1,190 @@
+"""Reads and writes study files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from milp_search.core.errors import Location, SpecError
+from milp_search.space.space_file import shipped_spaces
+from milp_search.space.suggestion import suggestion
+from milp_search.space.yaml_reader import YamlDocument, read_yaml, validate
+from milp_search.study.spec import EMBEDDED, Resolved, StudySpec
+from milp_search.study.spec_ranges import Place, check_ranges
+from milp_search.study.whole_file import write_whole
+
+SPEC_NAME = "study.yaml"
+
+
+def load_study_spec(
+    path: Path | str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+) -> StudySpec:
+    """Returns the study that a file asks for; its paths are absolute.
+
+    Args:
+        path: The study file.
+        overrides: Dotted keys to values that take the place of the file's (`budget.trials`);
+            paths among them are relative to the working directory. A budget smaller than the
+            initial design shortens that too.
+        metrics: The names of all metrics there are; None leaves metric names unchecked.
+
+    Returns:
+        The study.
+
+    Raises:
+        SpecError: The file or an override cannot be used; the message says where.
+    """
+    document = read_yaml(path)
+    folder = Path(path).absolute().parent
+    spec = _with_paths(validate(document, StudySpec), folder, overrides or {})
+    if overrides:
+        spec = _overridden(spec, overrides)
+
+    def place(*keys: str | int) -> Location:
+        dotted = ".".join(str(key) for key in keys)
+        return Location("command line") if dotted in (overrides or {}) else document.location(keys)
+
+    check_ranges(spec, place)
+    _check_objectives(spec, place)
+    _check_metrics(spec, metrics, place)
+    _check_budget(spec, place)
+    _check_files(spec, place)
+    return spec if spec.name else spec.model_copy(update={"name": Path(path).stem})
+
+
+def write_resolved(
+    spec: StudySpec, folder: Path, *, versions: Mapping[str, str], data_fingerprint: str
+) -> Path:
+    """Writes `study.yaml` with every default spelled out; `load_study_spec` reads it back.
+
+    Args:
+        spec: The study.
+        folder: The run directory.
+        versions: Library to version.
+        data_fingerprint: The fingerprint of the data.
+
+    Returns:
+        The file.
+    """
+    resolved = Resolved(versions=dict(versions), data_fingerprint=data_fingerprint)
+    values = spec.model_copy(update={"resolved": resolved}).model_dump(mode="json")
+    text = StringIO()
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.dump(values, text)
+    header = "# What this study was run with, every default spelled out.\n"
+    return write_whole(folder / SPEC_NAME, header + text.getvalue())
+
+
+def _overridden(spec: StudySpec, overrides: Mapping[str, Any]) -> StudySpec:
+    values = spec.model_dump(mode="json")
+    for key, value in overrides.items():
+        *parents, last = key.split(".")
+        inner = values
+        for parent in parents:
+            inner = inner[parent]
+        inner[last] = value
+    if "budget.trials" in overrides and "initial_trials" not in overrides:
+        values["initial_trials"] = min(spec.initial_trials, max(1, values["budget"]["trials"]))
+    try:
+        changed = validate(YamlDocument("command line", values, {}), StudySpec)
+    except SpecError as error:
+        place = Location("command line")
+        raise SpecError(error.message, at=place, remedy=error.remedy) from None
+    return _with_paths(changed, Path.cwd(), {})
+
+
+def _with_paths(spec: StudySpec, folder: Path, skipped: Mapping[str, Any]) -> StudySpec:
+    """Returns the spec with the paths in it made absolute, but for the skipped keys."""
+    update: dict[str, Any] = {}
+    if spec.data.path is not None and "data.path" not in skipped:
+        update["data"] = replace(spec.data, path=_absolute(spec.data.path, folder))
+    if "space" not in skipped and _is_space_file(spec.space):
+        update["space"] = _absolute(spec.space, folder)
+    if "base_model" not in skipped and _is_model_folder(spec.base_model, folder):
+        update["base_model"] = _absolute(spec.base_model, folder)
+    return spec.model_copy(update=update)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.normpath(folder / Path(path).expanduser())
+
+
+def _is_space_file(space: str) -> bool:
+    return space.endswith((".yaml", ".yml")) or os.sep in space
+
+
+def _is_model_folder(model: str, folder: Path) -> bool:
+    """Whether a base model's name is a path; `owner/name` may be either, and a folder wins."""
+    if model == EMBEDDED:
+        return False
+    return model.startswith((".", "~", os.sep)) or (folder / model).exists()
+
+
+def _check_objectives(spec: StudySpec, place: Place) -> None:
+    names = [objective.metric for objective in spec.objectives]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise SpecError(
+                f"expected each objective once, got {name!r} again",
+                at=place("objectives", position, "metric"),
+                remedy="take one of them out",
+            )
+
+
+def _check_metrics(spec: StudySpec, known: Sequence[str] | None, place: Place) -> None:
+    named: list[tuple[str, tuple[str | int, ...]]] = [
+        (objective.metric, ("objectives", position, "metric"))
+        for position, objective in enumerate(spec.objectives)
+    ]
+    named += [(metric, ("metrics", position)) for position, metric in enumerate(spec.metrics)]
+    for metric, keys in named:
+        if known is not None and metric not in known:
+            message = f"expected a known metric, got {metric!r}"
+            raise SpecError(message, at=place(*keys), remedy=suggestion(metric, known))
+
+
+def _check_budget(spec: StudySpec, place: Place) -> None:
+    if spec.initial_trials > spec.budget.trials:
+        raise SpecError(
+            f"expected initial_trials of at most the budget of {spec.budget.trials} trials, "
+            f"got {spec.initial_trials}",
+            at=place("initial_trials"),
+            remedy="raise `budget.trials` or lower `initial_trials` (16 where left out)",
+        )
+
+
+def _check_files(spec: StudySpec, place: Place) -> None:
+    if spec.data.path is not None and not Path(spec.data.path).exists():
+        raise SpecError(
+            f"expected data at {spec.data.path}, found nothing there",
+            at=place("data", "path"),
+            remedy="correct `path`, or leave it out for the embedded population",
+        )
+    if not _is_space_file(spec.space) and spec.space not in shipped_spaces():
+        raise SpecError(
+            f"expected a space file or the name of a shipped space, got {spec.space!r}",
+            at=place("space"),
+            remedy=suggestion(spec.space, tuple(shipped_spaces())),
+        )
+    if _is_space_file(spec.space) and not Path(spec.space).is_file():
+        raise SpecError(
+            f"expected a space file, found none at {spec.space}",
+            at=place("space"),
+            remedy="correct `space`; `milp-search list spaces` names the shipped ones",
+        )
+    if Path(spec.base_model).is_absolute() and not Path(spec.base_model).is_dir():
+        raise SpecError(
+            f"expected a model folder, found none at {spec.base_model}",
+            at=place("base_model"),
+            remedy="correct `base_model`, or use `embedded`",
+        )

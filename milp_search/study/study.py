@@ -1,0 +1,580 @@
+"""A study: ask for arms, tell what came out of them; everything else follows from its events."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, final
+
+from milp_search.core.arm import Arm
+from milp_search.core.errors import SpecError, StudyError
+from milp_search.core.methods import METHODS
+from milp_search.core.model_shape import ModelShape, trainable_parameters
+from milp_search.core.plan import TrialPlan
+from milp_search.core.trial import Failure, Measurement, Objective, Trial
+from milp_search.study import outcome
+from milp_search.study.events import (
+    Abandoned,
+    Asked,
+    Completed,
+    Created,
+    Event,
+    Failed,
+    FinalTest,
+    Finished,
+    Measurements,
+    Opened,
+    Payload,
+    Referenced,
+    Started,
+    as_replayed,
+    kind_of,
+)
+from milp_search.study.lock import DriverLock
+from milp_search.study.measured import checked_measurements
+from milp_search.study.replay import StudyState, apply, find_trial, replay
+from milp_search.study.store import EventStore
+
+if TYPE_CHECKING:
+    from milp_search.search.proposal import Proposer
+    from milp_search.space.search_space import SearchSpace
+
+STORE_NAME = "study.sqlite3"
+LOCK_NAME = "study.lock"
+FAILURE_KINDS = ("exception", "out_of_memory", "non_finite", "lost_worker", "hang", "told")
+
+# ours: enough for an exception's message; the traceback is in the log.
+MAX_REASON = 500
+
+ExactMetric = Callable[[Arm], float]
+
+_logger = logging.getLogger(__name__)
+
+
+@final
+class Study:
+    """One search to a budget, kept in a folder.
+
+    Its state is the replay of its events and nothing else, so that a study that was interrupted
+    and one that was not go the same way. Use it from one thread, as a context manager or with
+    `close`. A study opened `read_only` needs no lock and can be looked at while another runs it.
+    It lives in `folder`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: EventStore,
+        lock: DriverLock | None,
+        exact: Mapping[str, ExactMetric],
+    ):
+        self.folder, self.read_only = folder, store.read_only
+        self._store, self._lock = store, lock
+        self._exact = dict(exact)
+        self._state = replay(store.read())
+        self._proposer: Proposer | None = None
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path | str,
+        *,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        seed: int = 0,
+        initial_trials: int = 16,
+        proposer: str = "saas_nehvi",
+        preset: str = "default",
+        method: str = "milp_logo",
+        metrics: Sequence[str] | None = None,
+        exact: Mapping[str, ExactMetric] | None = None,
+        shape: ModelShape | None = None,
+        max_communities: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Starts a study in a folder, which is made readable to its owner only.
+
+        Args:
+            folder: A folder without a study.
+            space: What is searched.
+            objectives: What for; references left out are inferred from the initial trials.
+            seed: Decides every proposal, given what was told.
+            initial_trials: The size of the initial design.
+            proposer: The proposer's name.
+            preset: The proposer's preset.
+            method: The personalisation method the plans are for.
+            metrics: The metrics beside the objectives that trials may be told; None is any.
+            exact: Metrics that are functions of the arm, known without a trial.
+            shape: The base model's shape; makes `trainable_params` exact where it is asked for.
+            max_communities: The number of target users, where known.
+            settings: Plain JSON facts for whoever reads the study: `name`, `versions` (library to
+                version), `data_fingerprint` and the like.
+
+        Returns:
+            The study, open.
+
+        Raises:
+            StudyError: The folder holds a study, or cannot be written.
+            SpecError: There is no objective, one is named twice, or the method is unknown.
+        """
+        created = Created(
+            space=space.as_dict(),
+            objectives=_checked_objectives(objectives),
+            seed=seed,
+            initial_trials=initial_trials,
+            proposer=proposer,
+            preset=preset,
+            method=_checked_method(method),
+            metrics=_all_metrics(objectives, metrics),
+            exact=tuple(sorted(exact or {})),
+            shape=shape,
+            max_communities=max_communities,
+            settings=dict(settings or {}),
+        )
+        folder = _made(Path(folder))
+        with ExitStack() as undo:
+            lock = DriverLock.acquire(folder / LOCK_NAME)
+            undo.callback(lock.release)
+            store = EventStore.create(folder / STORE_NAME)
+            undo.callback(store.close)
+            study = cls(folder, store, lock, exact or {})
+            study._commit(Event(created), Event(_opened(lock)))
+            undo.pop_all()
+        return study
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str,
+        *,
+        read_only: bool = False,
+        exact: Mapping[str, ExactMetric] | None = None,
+    ) -> Self:
+        """Opens a study to go on with it, or to look at it.
+
+        Args:
+            folder: The study's folder.
+            read_only: Takes no lock and refuses to change anything.
+            exact: The same functions that `create` was given; not needed to look at it.
+
+        Returns:
+            The study, open.
+
+        Raises:
+            StudyError: There is no study, it is damaged, or another driver runs it.
+        """
+        folder = Path(folder)
+        with ExitStack() as undo:
+            store = EventStore.open(folder / STORE_NAME, read_only=read_only)
+            undo.callback(store.close)
+            lock = None if read_only else DriverLock.acquire(folder / LOCK_NAME)
+            if lock is not None:
+                undo.callback(lock.release)
+            study = cls(folder, store, lock, exact or {})
+            study._take_over()
+            undo.pop_all()
+        return study
+
+    def close(self) -> None:
+        """Closes the store and gives the lock back; a second call does nothing."""
+        self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def created(self) -> Created:
+        """What the study was created with."""
+        assert self._state.created is not None  # `open` and `create` see to it
+        return self._state.created
+
+    @property
+    def state(self) -> StudyState:
+        """The replayed state: trials, attempts, tests, epoch."""
+        return self._state
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The facts that `create` was given for the reader."""
+        return self.created.settings
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives; their references are set from the start or once inferred."""
+        return self._state.objectives
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials, in the order in which they were asked."""
+        return self._state.trials
+
+    @property
+    def pending(self) -> tuple[Trial, ...]:
+        """The trials that have no end yet."""
+        return tuple(trial for trial in self.trials if not trial.status.terminal)
+
+    @property
+    def finished(self) -> str | None:
+        """Why the search ended; None while it goes on."""
+        return self._state.finished
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        from milp_search.space.search_space import SearchSpace
+
+        return SearchSpace.from_dict(self.created.space)
+
+    def trial(self, index: int) -> Trial:
+        """Returns one trial.
+
+        Args:
+            index: The trial.
+
+        Returns:
+            The trial as it stands.
+
+        Raises:
+            StudyError: No such trial was asked.
+        """
+        return find_trial(self._state, index)
+
+    def attempt(self, index: int) -> int | None:
+        """Returns a trial's latest attempt, None where it was never started."""
+        return self._state.attempts.get(index)
+
+    def tests(self, index: int) -> Mapping[int, Measurements]:
+        """Returns a trial's test measurements by test seed, empty where it was not tested."""
+        return self._state.tests.get(index, {})
+
+    def ask(self) -> Trial:
+        """Returns a new trial.
+
+        Returns:
+            The trial, which is on disk already.
+
+        Raises:
+            SpaceExhausted: No plan is left that was not asked before.
+        """
+        return self.ask_batch(1)[0]
+
+    def ask_batch(self, count: int) -> list[Trial]:
+        """Returns new trials that are to run side by side.
+
+        Args:
+            count: How many at most.
+
+        Returns:
+            The trials, on disk already; fewer where the space has no more unseen plans.
+
+        Raises:
+            SpaceExhausted: There is none left.
+        """
+        self._refuse_if_read_only()
+        proposer = self._make_proposer()
+        proposer.observe(self.trials)
+        first = len(self.trials)
+        seen = tuple(trial.index for trial in self.trials if trial.status.terminal)
+        pending = tuple(trial.index for trial in self.pending)
+        events = [
+            Event(
+                Asked(
+                    arm=proposal.arm,
+                    plan=self.plan(proposal.arm),
+                    origin=proposal.origin,
+                    seed=self.created.seed,
+                    seen=seen,
+                    pending=pending,
+                ),
+                trial=index,
+            )
+            for index, proposal in enumerate(proposer.propose(count), first)
+        ]
+        self._commit(*events)
+        return list(self.trials[first:])
+
+    def start(self, index: int, attempt: int = 0, *, after: Failure | None = None) -> None:
+        """Notes that an attempt begins.
+
+        Args:
+            index: The trial.
+            attempt: Which attempt, from 0.
+            after: How the attempt before it was lost.
+
+        Raises:
+            StudyError: The trial has ended, or had this attempt or a later one already.
+        """
+        self._commit(Event(Started(after and _bounded(after)), index, attempt))
+
+    def tell(
+        self,
+        index: int,
+        measurements: Mapping[str, Measurement | float],
+        duration_s: float | None = None,
+    ) -> Trial:
+        """Ends a trial with its measurements and returns it; nothing can change them later.
+
+        Args:
+            index: The trial.
+            measurements: At least the objectives; exact metrics are filled in where left out.
+            duration_s: Seconds from start to end.
+
+        Returns:
+            The completed trial.
+
+        Raises:
+            MeasurementError: A metric is missing or unknown, or a value is not finite.
+            StudyError: The trial was never asked, or has ended already.
+        """
+        trial = self.trial(index)
+        exact = {
+            metric: Measurement(float(function(trial.arm)), 0.0)
+            for metric, function in self.exact.items()
+        }
+        checked = checked_measurements(
+            {**exact, **measurements},
+            required=[objective.metric for objective in self.objectives],
+            known=self.created.metrics,
+        )
+        return self._end(index, Completed(checked, duration_s))
+
+    def fail(
+        self, index: int, reason: str, kind: str = "told", duration_s: float | None = None
+    ) -> Trial:
+        """Ends a trial without measurements and returns it.
+
+        Args:
+            index: The trial.
+            reason: Why, in a line; it must not quote users' texts.
+            kind: One of `FAILURE_KINDS`.
+            duration_s: Seconds from start to end.
+
+        Returns:
+            The failed trial.
+
+        Raises:
+            StudyError: The kind is unknown, the trial was never asked or has ended already.
+        """
+        if kind not in FAILURE_KINDS:
+            raise StudyError(f"expected a failure of kind {', '.join(FAILURE_KINDS)}; got {kind!r}")
+        return self._end(index, Failed(_bounded(Failure(kind, reason)), duration_s))
+
+    def abandon(self, index: int, reason: str) -> Trial:
+        """Ends a trial that will not be evaluated, through no fault of its own, and returns it.
+
+        Args:
+            index: The trial.
+            reason: Why, in a line.
+
+        Returns:
+            The abandoned trial.
+
+        Raises:
+            StudyError: The trial was never asked, or has ended already.
+        """
+        return self._end(index, Abandoned(_one_line(reason)))
+
+    def record_test(
+        self, index: int, seed: int, measurements: Mapping[str, Measurement | float]
+    ) -> None:
+        """Keeps what a completed trial measures on the test split.
+
+        Args:
+            index: The trial.
+            seed: The test seed it was trained with.
+            measurements: Metric name to value.
+
+        Raises:
+            MeasurementError: A metric is unknown or a value is not finite.
+            StudyError: The trial is not completed, or was tested with this seed already.
+        """
+        checked = checked_measurements(measurements, required=(), known=self.created.metrics)
+        self._commit(Event(FinalTest(seed, checked), index))
+
+    def finish(self, reason: str) -> None:
+        """Notes why the search ended; a later `ask` takes it up again."""
+        self._commit(Event(Finished(_one_line(reason))))
+
+    def front(self) -> list[Trial]:
+        """Returns the completed trials that no other one dominates."""
+        return outcome.pareto_front(self.trials, self.objectives)
+
+    def hypervolume(self) -> float | None:
+        """Returns the hypervolume dominated so far, None until every reference is known.
+
+        In the product of the objectives' natural units, relative to their references.
+        """
+        if not self._state.referenced:
+            return None
+        return outcome.dominated_hypervolume(self.trials, self.objectives)
+
+    def hypervolume_trace(self) -> list[float]:
+        """Returns the hypervolume after each trial, by index; empty until references are known."""
+        if not self._state.referenced:
+            return []
+        return outcome.hypervolume_trace(self.trials, self.objectives)
+
+    def plan(self, arm: Arm) -> TrialPlan:
+        """Returns what an arm means for training in this study."""
+        created = self.created
+        return self.space.plan(arm, created.method, created.max_communities)
+
+    def trainable_params(self, trial: Trial) -> int | None:
+        """Returns a trial's number of trainable parameters, None where the shape is not known."""
+        shape = self.created.shape
+        if shape is None or trial.plan is None:
+            return None
+        adapter = trial.plan.adapter
+        return trainable_parameters(adapter, shape.targets(adapter.target_maps))
+
+    @cached_property
+    def exact(self) -> Mapping[str, ExactMetric]:
+        """The metrics that follow from the arm alone: those given, and `trainable_params`."""
+        wanted = {objective.metric for objective in self.objectives}
+        wanted |= set(self.created.metrics or ())
+        shape = self.created.shape
+        if shape is None or "trainable_params" not in wanted:
+            return self._exact
+        return {"trainable_params": self._count_parameters, **self._exact}
+
+    def _count_parameters(self, arm: Arm) -> float:
+        count = self.trainable_params(Trial(-1, arm, self.plan(arm)))
+        assert count is not None  # `exact` asks only where the shape is known
+        return float(count)
+
+    def _make_proposer(self) -> Proposer:
+        if self._proposer is None:
+            from milp_search.search.proposers import make_proposer
+
+            self._proposer = make_proposer(
+                self.created.proposer,
+                space=self.space,
+                objectives=self.objectives,
+                seed=self.created.seed,
+                initial_trials=self.created.initial_trials,
+                preset=self.created.preset,
+                realise=self.plan,
+                exact=self.exact,
+            )
+        return self._proposer
+
+    def _take_over(self) -> None:
+        if self._state.created is None:
+            raise StudyError(
+                f"expected a study in {self.folder}, got one that was never fully created",
+                remedy="Delete the folder and start the study again.",
+            )
+        if self._lock is None:
+            return
+        if set(self.created.exact) != set(self._exact):
+            raise StudyError(
+                f"expected the exact metrics the study was created with "
+                f"({', '.join(self.created.exact) or 'none'}), "
+                f"got {', '.join(sorted(self._exact)) or 'none'}",
+                remedy="Pass the same functions as `exact=` to `Study.open`.",
+            )
+        self._lock.rise_above(self._state.epoch)
+        self._commit(Event(_opened(self._lock)))
+
+    def _end(self, index: int, payload: Payload) -> Trial:
+        event = Event(payload, index, self.attempt(index))
+        after = apply(self._state, event)
+        self._commit(event, *self._reference_if_due(after))
+        trial = self.trial(index)
+        _logger.info("trial %d %s", index, trial.status)
+        return trial
+
+    def _reference_if_due(self, state: StudyState) -> list[Event]:
+        initial = state.trials[: self.created.initial_trials]
+        due = len(initial) == self.created.initial_trials and all(
+            trial.status.terminal for trial in initial
+        )
+        # Later trials may have ended before: only the initial ones count, so that the reference
+        # does not depend on how many run side by side. Where all of them failed, any one must do.
+        trials = outcome.completed(initial) or outcome.completed(state.trials)
+        if state.referenced or not due or not trials:
+            return []
+        from milp_search.search.reference import infer_reference
+
+        return [Event(Referenced(tuple(infer_reference(trials, state.objectives))))]
+
+    def _commit(self, *events: Event) -> None:
+        self._refuse_if_read_only()
+        state = self._state
+        # A study that goes on must not differ from one that is opened again.
+        stamped = [as_replayed(replace(event, at=time.time())) for event in events]
+        for event in stamped:
+            state = apply(state, event)
+        self._store.append(stamped)
+        if any(isinstance(event.payload, Referenced) for event in events):
+            self._proposer = None  # it was made for objectives without reference
+        self._state = state
+        for event in events:
+            _logger.debug("%s, trial %s", kind_of(event.payload), event.trial)
+
+    def _refuse_if_read_only(self) -> None:
+        if self.read_only:
+            raise StudyError(
+                f"{self.folder} was opened read-only",
+                remedy="Open it with `Study.open(folder)` to change it.",
+            )
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StudyError(
+            f"expected to make the folder {folder}, got: {error.strerror}",
+            remedy="Choose a folder that you can write to.",
+        ) from error
+    return folder
+
+
+def _opened(lock: DriverLock) -> Opened:
+    return Opened(lock.epoch, lock.host, lock.pid)
+
+
+def _checked_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    names = [objective.metric for objective in objectives]
+    if not names:
+        raise SpecError("expected at least one objective, got none")
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(f"expected each objective once, got {name!r} {names.count(name)} times")
+    return tuple(objectives)
+
+
+def _checked_method(method: str) -> str:
+    if method not in METHODS:
+        raise SpecError(f"expected a method ({', '.join(METHODS)}), got {method!r}")
+    return method
+
+
+def _all_metrics(
+    objectives: Sequence[Objective], metrics: Sequence[str] | None
+) -> tuple[str, ...] | None:
+    if metrics is None:
+        return None
+    return tuple(dict.fromkeys([*(objective.metric for objective in objectives), *metrics]))
+
+
+def _bounded(failure: Failure) -> Failure:
+    return Failure(failure.kind, _one_line(failure.reason))
+
+
+def _one_line(reason: str) -> str:
+    # Control characters could steer a terminal; what is too long is in the log.
+    printable = "".join(letter if letter.isprintable() else " " for letter in reason)
+    return " ".join(printable.split())[:MAX_REASON]

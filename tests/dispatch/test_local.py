@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from milp_search.core.plan import AdapterPlan, TrialPlan
+from milp_search.core.trial import Measurement
+from milp_search.dispatch.jobs import Job, Outcome
+from milp_search.dispatch.local import run_local
+
+PLAN = TrialPlan("milp_logo", AdapterPlan((8, 0)))
+
+
+class Countdown:
+    """Hands out its jobs one at a time, with nothing to hand out before each of them."""
+
+    def __init__(self, count: int):
+        self.waiting = [Job("search", n, 0, PLAN, seed=0) for n in range(count)]
+        self.ended: list[tuple[int, float]] = []
+        self._rest = False
+
+    @property
+    def finished(self) -> bool:
+        return not self.waiting
+
+    def next(self) -> Job | None:
+        self._rest = not self._rest
+        return None if self._rest else self.waiting[0]
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        assert job == self.waiting.pop(0)
+        self.ended.append((job.trial, outcome.measurements["loss"].mean))
+
+
+def double(job: Job) -> Outcome:
+    return Outcome({"loss": Measurement(2.0 * job.trial)})
+
+
+def test_every_job_runs_once_in_order_and_its_outcome_comes_back() -> None:
+    source = Countdown(3)
+    run_local(source, double)
+    assert source.ended == [(0, 0.0), (1, 2.0), (2, 4.0)]
+
+
+def test_a_finished_source_runs_nothing() -> None:
+    source = Countdown(0)
+    run_local(source, double)
+    assert source.ended == []

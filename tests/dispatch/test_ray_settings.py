@@ -1,0 +1,108 @@
+"""What needs no Ray session."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from milp_search.dispatch.ray_session import (
+    attribute,
+    effective_parallelism,
+    environment,
+    quiet_loggers,
+    signal_handlers_kept,
+)
+from milp_search.dispatch.ray_tune import RayError, RaySettings, run_with_ray
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"parallel": 0}, "at least 1 parallel trial, got 0"),
+        ({"cpus_per_trial": 0.0}, "positive cpus_per_trial, got 0.0"),
+        ({"gpus_per_trial": -1.0}, "no negative gpus_per_trial, got -1.0"),
+        ({"gpus_per_trial": float("nan")}, "no negative gpus_per_trial, got nan"),
+    ],
+)
+def test_settings_that_no_machine_can_meet_are_refused(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RayError, match=message):
+        RaySettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("settings", "resources", "expected"),
+    [
+        (RaySettings(parallel=2), {"CPU": 8.0}, 2),
+        (RaySettings(parallel=9), {"CPU": 8.0}, 8),
+        (RaySettings(parallel=9, cpus_per_trial=3.0), {"CPU": 8.0}, 2),
+        (RaySettings(parallel=9, gpus_per_trial=0.5), {"CPU": 8.0, "GPU": 2.0}, 4),
+        (RaySettings(parallel=20, gpus_per_trial=0.1), {"CPU": 32.0, "GPU": 1.0}, 10),
+    ],
+)
+def test_the_scarcest_resource_limits_how_many_jobs_run_at_once(
+    settings: RaySettings, resources: dict[str, float], expected: int
+) -> None:
+    assert effective_parallelism(settings, resources) == expected
+
+
+def test_a_job_that_fits_nowhere_is_refused_instead_of_waiting_for_ever() -> None:
+    with pytest.raises(RayError, match=r"'GPU': 1.0}, got .*'GPU': 0.0"):
+        effective_parallelism(RaySettings(gpus_per_trial=1.0), {"CPU": 8.0})
+
+
+class Finished:
+    finished = True
+
+    def next(self) -> None:
+        raise AssertionError("a finished source is not asked")
+
+    def done(self, job: Any, outcome: Any) -> None:
+        raise AssertionError("no job was handed out")
+
+
+def test_without_ray_the_remedy_is_to_run_locally(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "milp_search.dispatch.ray_session")
+    monkeypatch.delattr(sys.modules["milp_search.dispatch"], "ray_session")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RayError, match=r"importable(.|\n)*--local"):
+        run_with_ray(Finished(), make_runner=lambda: print, settings=RaySettings())  # type: ignore[arg-type, return-value]
+
+
+def test_environment_variables_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILP_KEPT", "before")
+    with environment({"MILP_KEPT": "inside", "MILP_NEW": "inside"}):
+        assert os.environ["MILP_KEPT"] == os.environ["MILP_NEW"] == "inside"
+    assert os.environ["MILP_KEPT"] == "before"
+    assert "MILP_NEW" not in os.environ
+
+
+def test_attributes_are_put_back() -> None:
+    class Owner:
+        value = 1
+
+    with attribute(Owner, "value", 2):
+        assert Owner.value == 2
+    assert Owner.value == 1
+
+
+def test_loggers_are_quiet_inside_and_as_before_after() -> None:
+    above, below = logging.getLogger("milp_quiet"), logging.getLogger("milp_quiet.below")
+    below.setLevel(logging.INFO)
+    with quiet_loggers("milp_quiet"):
+        assert not above.isEnabledFor(logging.ERROR)
+        assert not below.isEnabledFor(logging.ERROR)
+    assert (above.level, below.level) == (logging.NOTSET, logging.INFO)
+
+
+def test_signal_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with signal_handlers_kept():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) is before

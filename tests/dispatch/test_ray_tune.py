@@ -1,0 +1,403 @@
+"""Real sessions, real workers; one session serves the tests that do not look at sessions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import ray
+from ray import cloudpickle
+
+from milp_search.core.plan import AdapterPlan, TrialPlan
+from milp_search.core.trial import Measurement
+from milp_search.dispatch.jobs import Job, Outcome, RunJob
+from milp_search.dispatch.ray_session import ray_session
+from milp_search.dispatch.ray_tune import RayError, RaySettings, run_with_ray
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = RaySettings(parallel=2)
+PLAN = TrialPlan("milp_logo", AdapterPlan((8, 0, 4)))
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Makes a runner that writes each start and end to a ledger of its own, then does `act`.
+
+    Attributes:
+        ledger: The folder of the ledgers, one file for each worker process.
+        act: What a job does, by the job's seed.
+    """
+
+    ledger: Path
+
+    def __call__(self) -> RunJob:
+        self._write("made")
+        return self._run
+
+    def _write(self, line: str) -> None:
+        with (self.ledger / str(os.getpid())).open("a") as file:
+            file.write(f"{line}\n")
+
+    def _run(self, job: Job) -> Outcome:
+        started = time.monotonic()
+        if job.seed == RAISE:
+            raise KeyError("no such thing")
+        if job.seed == DIE and job.attempt == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(job.seed / 1000)
+        self._write(f"{job.name} {started} {time.monotonic()}")
+        loss = Measurement(job.trial / 3, 0.25, (0.1, job.trial / 7))
+        return Outcome({"loss": loss}, duration_s=1.5)
+
+
+RAISE, DIE = -1, -2
+
+
+@dataclass
+class Phases:
+    """Hands out one list of jobs after the other, the next once the one before has ended.
+
+    Attributes:
+        phases: The lists; a job's seed is its length in milliseconds, RAISE or DIE.
+        rest_s: How long there is nothing to hand out between two lists.
+    """
+
+    phases: list[list[Job]]
+    rest_s: float = 0.0
+    ended: list[tuple[Job, Outcome]] = field(default_factory=list)
+    out: int = 0
+    idle_since: float = 0.0
+    stopped: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return self.stopped or not (self.phases or self.out)
+
+    def next(self) -> Job | None:
+        if self.phases and not self.phases[0] and not self.out:
+            self.idle_since = self.idle_since or time.monotonic()
+            if time.monotonic() - self.idle_since >= self.rest_s:
+                self.phases.pop(0)
+        if not self.phases or not self.phases[0]:
+            return None
+        self.out += 1
+        return self.phases[0].pop(0)
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        self.out -= 1
+        self.ended.append((job, outcome))
+        lost = outcome.failure is not None and outcome.failure.kind == "lost_worker"
+        if lost and job.attempt == 0:
+            self.phases[0].append(replace(job, attempt=1))
+        if len(self.phases) == 1 and not self.phases[0] and not self.out:
+            self.phases.clear()
+
+
+def jobs(*seeds: int, first: int = 0) -> list[Job]:
+    return [Job("search", first + n, 0, PLAN, seed) for n, seed in enumerate(seeds)]
+
+
+def ledger_lines(ledger: Path) -> list[str]:
+    return [line for file in ledger.iterdir() for line in file.read_text().splitlines()]
+
+
+def spans(ledger: Path) -> dict[str, tuple[float, float]]:
+    words = [line.split() for line in ledger_lines(ledger) if line != "made"]
+    return {name: (float(start), float(end)) for name, start, end in words}
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with ray_session(SETTINGS):
+        yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def searched(
+    session: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Phases, Path, list[float]]:
+    """A whole study: long jobs, a raising one, a rest, and many short jobs."""
+    ledger = tmp_path_factory.mktemp("ledger")
+    source = Phases(
+        [
+            jobs(6000, 6000, RAISE, 10),
+            [replace(job, kind="test") for job in jobs(*[0] * 40, first=100)],
+        ],
+        rest_s=2.0,
+    )
+    ticks: list[float] = []
+    run_with_ray(
+        source,
+        make_runner=Worker(ledger),
+        settings=SETTINGS,
+        on_tick=lambda: ticks.append(time.monotonic()),
+    )
+    return source, ledger, ticks
+
+
+def test_every_job_runs_exactly_once(searched: tuple[Phases, Path, list[float]]) -> None:
+    source, ledger, _ = searched
+    expected = [*range(4), *range(100, 140)]
+    assert sorted(job.trial for job, _ in source.ended) == expected
+    ran = sorted(line.split()[0] for line in ledger_lines(ledger) if line != "made")
+    wanted = [f"search-{n:05d}-0" for n in (0, 1, 3)]
+    assert ran == wanted + [f"test-{n:05d}-seed0-0" for n in range(100, 140)]
+
+
+def test_an_outcome_comes_back_as_it_left_the_worker(
+    searched: tuple[Phases, Path, list[float]],
+) -> None:
+    outcomes = {job.trial: outcome for job, outcome in searched[0].ended}
+    loss = Measurement(101 / 3, 0.25, (0.1, 101 / 7))
+    assert outcomes[101] == Outcome({"loss": loss}, None, 1.5)
+    # `per_user` takes no part in nothing: dataclass equality compares it.
+    assert outcomes[101].measurements["loss"].per_user == (0.1, 101 / 7)
+
+
+def test_two_jobs_overlap_when_two_may(searched: tuple[Phases, Path, list[float]]) -> None:
+    times = spans(searched[1])
+    first, second = times["search-00000-0"], times["search-00001-0"]
+    assert min(first[1], second[1]) - max(first[0], second[0]) > 1.0
+
+
+def test_a_job_that_raises_is_an_exception_with_its_traceback(
+    searched: tuple[Phases, Path, list[float]],
+) -> None:
+    (failure,) = [outcome.failure for _, outcome in searched[0].ended if outcome.failure]
+    assert failure.kind == "exception"
+    assert failure.reason.startswith("KeyError('no such thing')\nTraceback")
+    assert "in _run" in failure.reason
+
+
+def test_workers_outlive_a_rest_and_load_once(
+    searched: tuple[Phases, Path, list[float]],
+) -> None:
+    files = list(searched[1].iterdir())
+    assert len(files) == 2
+    for file in files:
+        lines = file.read_text().splitlines()
+        assert lines.count("made") == 1
+        assert any(line.startswith("test-") for line in lines)
+
+
+def test_a_job_after_the_first_costs_less_than_50_ms(
+    searched: tuple[Phases, Path, list[float]],
+) -> None:
+    starts = sorted(
+        start for name, (start, _) in spans(searched[1]).items() if name.startswith("test-")
+    )
+    # Two workers share 40 jobs: 19 follow the first on each. The median leaves the noise out.
+    gaps = sorted(b - a for a, b in zip(starts, starts[1:], strict=False))
+    assert 2 * gaps[len(gaps) // 2] < 0.05
+
+
+def test_the_driver_is_called_between_events(
+    searched: tuple[Phases, Path, list[float]],
+) -> None:
+    ticks = searched[2]
+    gaps = sorted(b - a for a, b in zip(ticks, ticks[1:], strict=False))
+    assert len(ticks) > 30
+    assert gaps[len(gaps) // 2] < 0.2
+
+
+def test_a_killed_worker_is_a_lost_worker_and_the_study_goes_on(
+    session: None, tmp_path: Path
+) -> None:
+    source = Phases([jobs(DIE, 10, 10)])
+    run_with_ray(source, make_runner=Worker(tmp_path), settings=SETTINGS)
+    failures = {(job.trial, job.attempt): o.failure for job, o in source.ended}
+    assert sorted(failures) == [(0, 0), (0, 1), (1, 0), (2, 0)]
+    lost = failures.pop((0, 0))
+    assert lost is not None
+    assert lost.kind == "lost_worker"
+    assert "died" in lost.reason
+    assert "\x1b" not in lost.reason
+    assert set(failures.values()) == {None}
+
+
+def test_a_runner_that_cannot_be_made_fails_its_job(session: None) -> None:
+    def make_runner() -> RunJob:
+        raise FileNotFoundError("no base model")
+
+    source = Phases([jobs(10)])
+    run_with_ray(source, make_runner=make_runner, settings=SETTINGS)
+    ((_, outcome),) = source.ended
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "exception"
+    assert "no base model" in outcome.failure.reason
+
+
+def test_a_source_that_finishes_early_lets_running_jobs_end(session: None, tmp_path: Path) -> None:
+    source = Phases([jobs(1000, 1000, 1000, 1000)])
+
+    def stop() -> None:
+        source.stopped = source.stopped or any(tmp_path.iterdir())
+
+    run_with_ray(source, make_runner=Worker(tmp_path), settings=SETTINGS, on_tick=stop)
+    assert 1 <= len(source.ended) <= 2
+    assert source.out == 0
+
+
+class Broken(Phases):
+    def done(self, job: Job, outcome: Outcome) -> None:
+        raise OSError("disk full")
+
+
+def test_what_the_source_raises_comes_out(session: None, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk full"):
+        run_with_ray(Broken([jobs(10, 10)]), make_runner=Worker(tmp_path), settings=SETTINGS)
+
+
+def test_a_cluster_that_is_not_there_is_an_input_error_with_a_remedy() -> None:
+    script = """
+        import logging
+        from milp_search.dispatch.ray_session import ray_session
+        from milp_search.dispatch.ray_tune import RayError, RaySettings
+        try:
+            with ray_session(RaySettings(address="auto")):
+                pass
+        except RayError as error:
+            print(error)
+    """
+    run = python(script)
+    assert "expected a Ray cluster at auto" in run.stdout
+    assert "--local" in run.stdout
+
+
+def python(script: str, **options: Path) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        env={**clean, **{name: str(value) for name, value in options.items()}},
+        cwd=options.get("HOME"),
+    )
+
+
+DRIVER = """
+    import os, signal, subprocess, threading, time
+    from milp_search.core.plan import AdapterPlan, TrialPlan
+    from milp_search.core.trial import Measurement
+    from milp_search.dispatch.jobs import Job, Outcome
+    from milp_search.dispatch.ray_tune import RaySettings, run_with_ray
+
+    def make_runner():
+        def run(job):
+            open("started", "w").close()
+            time.sleep(job.seed)
+            values = {
+                "omp": float(os.environ["OMP_NUM_THREADS"]),
+                "nice": float(os.nice(0)),
+            }
+            return Outcome({name: Measurement(value) for name, value in values.items()})
+        return run
+
+    class Source:
+        finished = False
+        def __init__(self, seconds):
+            self.waiting = [Job("search", 0, 0, TrialPlan("base", None), seconds)]
+        def next(self):
+            return self.waiting.pop() if self.waiting else None
+        def done(self, job, outcome):
+            Source.finished = True
+            print({name: m.mean for name, m in outcome.measurements.items()})
+
+    def listening():
+        # /proc/net/tcp*: local address, state 0A; those of this network namespace
+        lines = [l.split() for f in ("tcp", "tcp6") for l in open(f"/proc/net/{f}")]
+        return {l[1] for l in lines if l[3] == "0A"}
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home and working folder, short enough for sockets."""
+    return tmp_path
+
+
+def test_our_own_session_is_closed_quiet_and_leaves_nothing(home: Path) -> None:
+    script = textwrap.dedent(DRIVER) + textwrap.dedent(
+        """
+        before = listening()
+        seen = set()
+        def look():
+            seen.update(a.split(":")[0] for a in listening() - before)
+        handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+        variables = dict(os.environ)
+        run_with_ray(
+            Source(1), make_runner=make_runner, settings=RaySettings(1, 2.0), on_tick=look
+        )
+        print(sorted(seen))
+        print(handlers == [
+            signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        ])
+        print({n for n in variables.keys() | os.environ.keys()
+               if variables.get(n) != os.environ.get(n)})
+        """
+    )
+    left = set(Path("/tmp").glob("milp-*"))
+    run = python(script, HOME=home)
+    assert run.stderr == ""
+    values, addresses, handlers, variables = run.stdout.splitlines()
+    # Nothing else was printed; two CPUs are two threads; workers are as nice as we are.
+    assert values == f"{{'omp': 2.0, 'nice': {float(os.nice(0))}}}"
+    # 127.0.0.1 and ::ffff:127.0.0.1, as the kernel writes them.
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert set(eval_list(addresses)) <= loopback
+    assert handlers == "True"
+    # Ray notes here for itself that it now wants a token.
+    assert variables in ("set()", "{'RAY_AUTH_MODE'}")
+    assert [path.name for path in home.iterdir()] == ["started"]
+    assert set(Path("/tmp").glob("milp-*")) <= left
+
+
+def eval_list(text: str) -> list[str]:
+    return [word.strip("' ") for word in text.strip("[]").split(",")]
+
+
+def test_a_handler_that_raises_ends_everything_at_once(home: Path) -> None:
+    script = textwrap.dedent(DRIVER) + textwrap.dedent(
+        """
+        def stop(number, frame):
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGTERM, stop)
+        def terminate():
+            while not os.path.exists("started"):
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+        threading.Thread(target=terminate, daemon=True).start()
+        try:
+            run_with_ray(Source(600), make_runner=make_runner, settings=RaySettings())
+        except KeyboardInterrupt:
+            print("stopped")
+        """
+    )
+    run = python(script, HOME=home)
+    assert (run.stdout, run.stderr, run.returncode) == ("stopped\n", "", 0)
+
+
+def test_a_session_that_is_there_already_is_left_running(session: None, tmp_path: Path) -> None:
+    run_with_ray(Phases([jobs(1)]), make_runner=Worker(tmp_path), settings=SETTINGS)
+    assert ray.is_initialized()
+
+
+def test_a_session_without_room_for_a_job_is_refused(session: None) -> None:
+    with (
+        pytest.raises(RayError, match="expected room for a job"),
+        ray_session(RaySettings(cpus_per_trial=64.0)),
+    ):
+        pass
