@@ -78,16 +78,9 @@ def runner(spec_file: str) -> Any:
 
 def measured(setting: dict[str, Any], seed: int, spec_file: str) -> dict[str, float]:
     """Returns a setting's validation metrics after training with a seed, and the seconds."""
-    from milp_search.metrics.table import measure
-    from milp_search.personalize.method import Run
-    from milp_search.personalize.run import answer, train
-
-    host, plan, start = runner(spec_file), plan_of(setting), time.monotonic()
-    run = Run(host.task, plan, host._kept, host.spec.training, seed)
-    values = measure(answer(run, train(run), "validation", generate=True), ["loss", "rouge_l"])
-    means = {name: value.mean for name, value in values.items()}
-    parameters = host._parameters(plan).mean
-    return {**means, "trainable_params": parameters, "seconds": time.monotonic() - start}
+    start = time.monotonic()
+    values, _ = runner(spec_file).evaluate(plan_of(setting), seed, "validation")
+    return {name: values[name].mean for name in METRICS} | {"seconds": time.monotonic() - start}
 
 
 def settings() -> Iterator[tuple[str, Any, dict[str, Any]]]:

@@ -69,7 +69,7 @@ def run(
     spec = _spec(study, {key: value for key, value in overrides.items() if value is not None})
     from milp_search.dispatch.drive import prepare, run_study
 
-    prepared = prepare(spec)
+    prepared = prepare(spec, study)
     if dry_run:
         from milp_search.dispatch.dry_run import print_dry_run
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
+from transformers.pytorch_utils import Conv1D
 
 from milp_search.adapters.base_model import BaseModel, as_base_model, load_base_model
 from milp_search.adapters.encoding import encode
@@ -64,7 +65,7 @@ def load_fitted_base(base: BaseModel, mode: BaseTraining, folder: Path) -> BaseM
 
 
 def merge_task_adapter(base: BaseModel, folder: Path) -> None:
-    """Adds a task LoRA's B A to the base's weights, in place."""
+    """Adds a task LoRA's B A to the base's weights, in place (alpha = r, so its scale is 1)."""
     tensors = load_file(folder / "adapter_model.safetensors")
     for name, b in tensors.items():
         if ".lora_B." in name:
@@ -73,7 +74,7 @@ def merge_task_adapter(base: BaseModel, folder: Path) -> None:
             delta = (b @ tensors[name.replace(".lora_B.", ".lora_A.")]).to(layer.weight)
             # Conv1D (GPT-2) keeps its weights transposed.
             with torch.no_grad():
-                layer.weight += delta if delta.shape == layer.weight.shape else delta.T
+                layer.weight += delta.T if isinstance(layer, Conv1D) else delta
 
 
 def _fit_all_weights(base: BaseModel, job: TrainJob, settings: TrainingSettings) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from milp_search.core.model_shape import ModelShape
 
 EMBEDDED = "embedded"
 _EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+# Entries of a configuration that say where a model was read and by what, not what it is.
+_NOT_THE_MODEL = ("_name_or_path", "transformers_version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,24 +49,32 @@ def load_base_model(
 ) -> BaseModel:
     """Returns the model by hub name, folder, or `embedded`.
 
-    On CUDA the base is bfloat16, on the CPU float32; adapters are float32 on both.
-
-    Raises:
-        ModelError: The folder or name cannot be read as a causal language model.
+    On CUDA the base is bfloat16, on the CPU float32; adapters are float32 on both. Raises
+    ModelError if the folder or name cannot be read as a whole causal language model.
     """
     place = resolve_device(device)
     source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
     tokenizer = _read(AutoTokenizer, name, source, trust_remote_code)
-    model = _read(
-        AutoModelForCausalLM, name, source, trust_remote_code, dtype=dtype, use_safetensors=True
-    )
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    model, loading = _read(AutoModelForCausalLM, name, source, trust_remote_code, **options)
+    if loading["missing_keys"]:
+        # transformers would go on with random numbers in their place.
+        raise _unreadable(name, f"no weights for {sorted(loading['missing_keys'])[0]}")
     return as_base_model(name, model.to(place), tokenizer)
 
 
 def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:
-    """Returns a model that is in memory already, frozen, as a base model."""
+    """Returns a model that is in memory already, frozen, as a base model.
+
+    A tokenizer without padding token pads with its end token; one without an end token is refused.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of base model {name!r} has no end token",
+            remedy="Set eos_token in its tokenizer_config.json: answers have to end somewhere.",
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.requires_grad_(False).eval()
@@ -75,8 +87,11 @@ def read_shape(name: str, *, trust_remote_code: bool = False) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
     source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
     config = _read(AutoConfig, name, source, trust_remote_code)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        raise _unreadable(name, error) from error
     return model_shape(model)
 
 
@@ -84,20 +99,22 @@ def resolve_device(device: str) -> torch.device:
     """Returns the device by name; `auto` is CUDA where there is one, else the CPU."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
+    if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+        raise ModelError(f"unknown device {device!r}", remedy="Use auto, cpu, cuda or cuda:N.")
+    place = torch.device(device)
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ModelError(
-            f"unknown device {device!r}", remedy="Use auto, cpu, cuda or cuda:N."
-        ) from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device cuda was asked for, but this machine has no CUDA device")
+            f"device {device} was asked for, but this machine has "
+            f"{torch.cuda.device_count()} CUDA devices",
+            remedy="Use auto or cpu.",
+        )
     return place
 
 
 def model_fingerprint(model: Any) -> str:
     """Returns 16 hex digits over configuration and weights, equal for equal models."""
-    digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
+    config = {k: v for k, v in model.config.to_dict().items() if k not in _NOT_THE_MODEL}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)
         # Sums see every weight and cost seconds even on billions of them.
@@ -110,9 +127,13 @@ def _read(reader: Any, name: str, source: str, trust_remote_code: bool, **option
     try:
         return reader.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
     except Exception as error:  # transformers raises many kinds; each means "not readable"
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"cannot read base model {name!r}: {reason}",
-            remedy="Give a folder with config.json, tokenizer files and safetensors weights, "
-            "a model name of the hub, or 'embedded'.",
-        ) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, cause: Exception | str) -> ModelError:
+    reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+    return ModelError(
+        f"cannot read base model {name!r}: {reason}",
+        remedy="Give a folder with config.json, tokenizer files and safetensors weights, "
+        "a model name of the hub, or 'embedded'.",
+    )

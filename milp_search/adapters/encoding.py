@@ -21,6 +21,16 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.prompt) + len(self.response)
 
+    @property
+    def border(self) -> int:
+        """Where the targets begin; the very first token has nothing before it and is none."""
+        return max(len(self.prompt), 1)
+
+    @property
+    def supervised(self) -> int:
+        """The number of targets."""
+        return len(self) - self.border
+
 
 def encode(tokenizer: Any, example: Example, max_length: int) -> Encoded:
     """Returns an example's token ids, at most `max_length` in all.
@@ -28,13 +38,23 @@ def encode(tokenizer: Any, example: Example, max_length: int) -> Encoded:
     A prompt that is too long loses its oldest part, a response that alone is too long its end.
     The start token stands before the prompt, or before the response where there is no prompt.
     """
-    start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
-    prompt = tokenizer(example.prompt, add_special_tokens=False)["input_ids"]
-    response = tokenizer(example.response, add_special_tokens=False)["input_ids"]
-    response = [*response, tokenizer.eos_token_id][: max_length - len(start)]
+    start = _start(tokenizer)
+    response = (*_tokens(tokenizer, example.response), tokenizer.eos_token_id)
+    response = response[: max_length - len(start)]
     room = max_length - len(start) - len(response)
-    prompt = prompt[len(prompt) - room :] if len(prompt) > room else prompt
-    return Encoded((*start, *prompt), tuple(response))
+    return Encoded((*start, *_latest(_tokens(tokenizer, example.prompt), room)), response)
+
+
+def encode_prompt(tokenizer: Any, prompt: str, max_length: int) -> Encoded:
+    """Returns the token ids of a prompt to be continued, at most `max_length`.
+
+    It must not know the response, not even by its length: `encode` cuts the prompt by it. Where
+    there is nothing to continue, the end token stands for the end of a text before.
+    """
+    start = _start(tokenizer)
+    room = max(max_length - len(start), 1)
+    tokens = (*start, *_latest(_tokens(tokenizer, prompt), room))
+    return Encoded(tokens or (tokenizer.eos_token_id,), ())
 
 
 def training_batch(
@@ -52,8 +72,7 @@ def training_batch(
     for place, row in enumerate(rows):
         ids[place, : len(row)] = torch.tensor(row.prompt + row.response)
         mask[place, : len(row)] = 1
-        first = max(len(row.prompt), 1)
-        targets[place, first : len(row)] = ids[place, first : len(row)]
+        targets[place, row.border : len(row)] = ids[place, row.border : len(row)]
     return ids.to(device), mask.to(device), targets.to(device)
 
 
@@ -68,3 +87,17 @@ def generation_batch(
         ids[place, length - len(row.prompt) :] = torch.tensor(row.prompt)
         mask[place, length - len(row.prompt) :] = 1
     return ids.to(device), mask.to(device)
+
+
+def _start(tokenizer: Any) -> tuple[int, ...]:
+    return () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
+
+
+def _tokens(tokenizer: Any, text: str) -> tuple[int, ...]:
+    # Split: a user who writes "</s>" means these four characters and no end token.
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+    return tuple(encoded["input_ids"])
+
+
+def _latest(tokens: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return tokens[max(len(tokens) - count, 0) :]

@@ -62,7 +62,7 @@ def save_stacks(
         "stack, then base_model.set_adapter(stack, inference_mode=True)",
         "users": users,
     }
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(manifest, indent=1, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -83,28 +83,27 @@ def save_adapter(folder: Path, adapter: Adapter, shape: ModelShape, base_model: 
 def load_stack(folder: Path, user: str, plan: AdapterPlan) -> tuple[Adapter, ...]:
     """Returns a user's stack from an exported folder, bottom first.
 
-    Raises:
-        ModelError: There is no manifest, or it does not know the user.
+    Raises ModelError if there is no manifest, or it does not know the user.
     """
     manifest = read_manifest(folder)
     if user not in manifest["users"]:
         raise ModelError(f"{folder / MANIFEST} has no adapters for the user asked for")
-    return tuple(_load_adapter(folder / name, name, plan) for name in manifest["users"][user])
+    names = manifest["users"][user]
+    return tuple(_load_adapter(folder / Path(name).name, name, plan) for name in names)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Returns the manifest of an exported folder.
 
-    Raises:
-        ModelError: There is none, or it is no JSON.
+    Raises ModelError if there is none, or it is not what `save_stacks` writes.
     """
+    remedy = "Give a folder that `milp-search run` or `milp-search export` wrote."
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"cannot read {folder / MANIFEST}: {error}",
-            remedy="Give a folder that `milp-search run` or `milp-search export` wrote.",
-        ) from error
+        raise ModelError(f"cannot read {folder / MANIFEST}: {error}", remedy=remedy) from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("users"), dict):
+        raise ModelError(f"expected an object with `users` in {folder / MANIFEST}", remedy=remedy)
     return manifest
 
 
@@ -124,4 +123,5 @@ def _pair(tensors: dict[str, torch.Tensor], path: str) -> tuple[torch.Tensor, to
 def _name(key: str) -> str:
     """Returns a folder name for an adapter's key: its stage and a hash of whose it is."""
     stage, _, owner = key.partition(":")
-    return f"{stage}-{hashlib.sha256(owner.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{stage}-{digest[:12]}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft import LoraConfig
-from peft.tuners.lora import LoraModel
+from peft.tuners.lora import LoraLayer, LoraModel
 from torch import nn
 
 from milp_search.adapters.base_model import BaseModel
@@ -24,8 +24,7 @@ from milp_search.core.plan import AdapterPlan
 def lora_config(plan: AdapterPlan, shape: ModelShape) -> LoraConfig:
     """Returns PEFT's configuration of a plan: full module names, one rank and alpha each.
 
-    Raises:
-        ModelError: The plan has other layers than the model, or the model lacks the maps.
+    Raises ModelError if the plan has other layers than the model, or the model lacks the maps.
     """
     if len(plan.ranks) != shape.layers:
         raise ModelError(f"the plan has {len(plan.ranks)} layers, the base model {shape.layers}")
@@ -70,7 +69,8 @@ def fresh_adapter(key: str, plan: AdapterPlan, shape: ModelShape, seed: int) -> 
 
 def generator(*parts: object) -> torch.Generator:
     """Returns a random generator that is a function of the parts alone."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    text = "\x1f".join(map(str, parts))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
@@ -78,26 +78,17 @@ def generator(*parts: object) -> torch.Generator:
 def attached(base: BaseModel, plans: Sequence[AdapterPlan]) -> Iterator[list[str]]:
     """Attaches one empty LoRA per plan, all active and frozen, and yields their PEFT names.
 
-    Plans without any rank are left out. The base is as before afterwards.
+    Plans without any rank are left out. LoRA is float32 whatever the base is. The base is as
+    before afterwards, also where attaching fails halfway.
     """
     plans = [plan for plan in plans if plan.total_rank > 0]
-    names = [f"stack{place}" for place in range(len(plans))]
-    if not plans:
-        yield names
-        return
-    with warnings.catch_warnings():
-        # PEFT warns of a second adapter on one model, which is the purpose here, and of Conv1D's
-        # transposed weights (GPT-2), which it then handles by itself.
-        warnings.simplefilter("ignore", UserWarning)
-        tuner = LoraModel(base.model, lora_config(plans[0], base.shape), names[0])
-        for name, plan in zip(names[1:], plans[1:], strict=True):
-            tuner.peft_config[name] = lora_config(plan, base.shape)
-            tuner.inject_adapter(base.model, name)
-        tuner.set_adapter(names, inference_mode=True)
+    configs = {f"stack{place}": lora_config(plan, base.shape) for place, plan in enumerate(plans)}
     try:
-        yield names
+        if configs:
+            _attach(base.model, configs)
+        yield [*configs]
     finally:
-        tuner.unload()
+        _detach(base.model)
 
 
 def load_weights(model: Any, name: str, adapter: Adapter) -> None:
@@ -133,6 +124,35 @@ def parameters(model: Any, name: str, paths: Sequence[str]) -> list[nn.Parameter
         for layer in layers
         for weight in (layer.lora_A[name].weight, layer.lora_B[name].weight)
     ]
+
+
+def _attach(model: Any, configs: Mapping[str, LoraConfig]) -> None:
+    first, *others = configs
+    with warnings.catch_warnings():
+        # PEFT warns of a second adapter on one model, which is the purpose here, and of Conv1D's
+        # transposed weights (GPT-2), which it then handles by itself.
+        warnings.simplefilter("ignore", UserWarning)
+        tuner = LoraModel(model, configs[first], first)
+        for name in others:
+            tuner.peft_config[name] = configs[name]
+            tuner.inject_adapter(model, name)
+        tuner.set_adapter([*configs], inference_mode=True)
+    for layer in _lora_layers(model).values():
+        # PEFT gives LoRA the base's type; AdamW's small steps would be lost in bfloat16.
+        layer.lora_A.float()
+        layer.lora_B.float()
+
+
+def _detach(model: Any) -> None:
+    for path, layer in _lora_layers(model).items():
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+
+
+def _lora_layers(model: Any) -> dict[str, Any]:
+    return {path: module for path, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
 def _placed(plan: AdapterPlan, shape: ModelShape) -> Iterator[tuple[int, LinearMap]]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from milp_search.adapters.base_model import BaseModel
-from milp_search.adapters.encoding import Encoded, encode, generation_batch, training_batch
+from milp_search.adapters.encoding import (
+    Encoded,
+    encode,
+    encode_prompt,
+    generation_batch,
+    training_batch,
+)
 from milp_search.adapters.jobs import Adapter, Answer, Example, PredictJob, TrainJob
 from milp_search.adapters.lora import (
     attached,
@@ -23,6 +29,8 @@ from milp_search.adapters.lora import (
 )
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
+
+T = TypeVar("T")
 
 _PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
 
@@ -56,7 +64,8 @@ class PeftTrainer:
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
         """Returns the base's mean last hidden state of each text (texts x width, float32).
 
-        Vectors are kept from call to call: the base is frozen, and every trial asks for the same.
+        The end token counts as part of the text, so that an empty text has a vector too. Vectors
+        are kept from call to call: the base is frozen, and every trial asks for the same.
         """
         missing = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         self._vectors.update(zip(missing, self._embedded(missing), strict=True))
@@ -95,17 +104,13 @@ class PeftTrainer:
 
     def _answer(self, job: PredictJob) -> list[Answer]:
         rows = [self._encode(example) for example in job.examples]
-        losses: list[float] = [0.0] * len(rows)
-        texts: list[str | None] = [None] * len(rows)
-        for places in _batches(rows):
-            batch = [rows[i] for i in places]
-            for place, loss in zip(places, self._losses(batch), strict=True):
-                losses[place] = loss
-            if job.generate:
-                for place, text in zip(places, self._generate(batch), strict=True):
-                    texts[place] = text
+        losses = _in_batches(rows, self._losses)
+        texts: list[str] | list[None] = [None] * len(rows)
+        if job.generate:
+            prompts = [self._encode_prompt(example) for example in job.examples]
+            texts = _in_batches(prompts, self._generate)
         return [
-            Answer(loss, len(row.response), text)
+            Answer(loss, row.supervised, text)
             for loss, row, text in zip(losses, rows, texts, strict=True)
         ]
 
@@ -134,6 +139,10 @@ class PeftTrainer:
     def _encode(self, example: Example) -> Encoded:
         return encode(self.base.tokenizer, example, self.settings.max_length)
 
+    def _encode_prompt(self, example: Example) -> Encoded:
+        room = self.settings.max_length - self.settings.max_new_tokens
+        return encode_prompt(self.base.tokenizer, example.prompt, room)
+
     @property
     def _pad(self) -> int:
         return int(self.base.tokenizer.pad_token_id)
@@ -144,8 +153,11 @@ def step_plan(job: TrainJob, settings: TrainingSettings) -> list[list[int]]:
 
     With `epochs`, each pass is cut into batches; with `steps`, passes follow one another until
     the number of steps is reached. A shuffled pass has a random order keyed by seed and job.
+    Without examples there are no steps.
     """
     size, count = settings.batch_size, len(job.examples)
+    if count == 0:
+        return []
     per_pass = -(-count // size)
     steps = job.steps if job.steps is not None else per_pass * (job.epochs or 0)
     plan: list[list[int]] = []
@@ -164,8 +176,6 @@ def fit(
     steps: Sequence[Sequence[Encoded]],
     settings: TrainingSettings,
     pad: int,
-    *,
-    learning_rate: float | None = None,
 ) -> None:
     """Trains the weights in place, one batch of rows per optimiser step.
 
@@ -173,12 +183,12 @@ def fit(
     supervised tokens of the step, whatever the micro-batches.
     """
     optimizer = torch.optim.AdamW(
-        weights, lr=learning_rate or settings.learning_rate, weight_decay=settings.weight_decay
+        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     schedule = LambdaLR(optimizer, lambda step: rate_factor(step, len(steps), settings.warmup))
     size = settings.micro_batch or settings.batch_size
     for rows in steps:
-        supervised = sum(len(row) - max(len(row.prompt), 1) for row in rows)
+        supervised = sum(row.supervised for row in rows)
         for first in range(0, len(rows), size):
             batch = training_batch(rows[first : first + size], pad, model.device)
             (token_losses(model, *batch).sum() / max(supervised, 1)).backward()  # type: ignore[no-untyped-call]
@@ -202,6 +212,17 @@ def token_losses(
         logits.transpose(1, 2), targets[:, 1:], ignore_index=-100, reduction="none"
     )
     return losses
+
+
+def _in_batches(
+    rows: Sequence[Encoded], answer: Callable[[Sequence[Encoded]], Sequence[T]]
+) -> list[T]:
+    """Returns one answer per row, in order, however the rows are batched."""
+    answers: dict[int, T] = {}
+    for places in _batches(rows):
+        batch = [rows[place] for place in places]
+        answers.update(zip(places, answer(batch), strict=True))
+    return [answers[place] for place in range(len(rows))]
 
 
 def _batches(rows: Sequence[Encoded]) -> Iterator[list[int]]:

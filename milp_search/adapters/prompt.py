@@ -13,10 +13,8 @@ def item_text(query: str, response: str) -> str:
 def prompt_text(query: str, earlier: Sequence[tuple[str, str]] = (), profile: str = "") -> str:
     """Returns the prompt up to where the answer begins.
 
-    Args:
-        query: The user's query.
-        earlier: Retrieved (query, response) pairs, put first to last in the order given.
-        profile: The user's profile text, put on top (PAG); empty for none.
+    The profile text (PAG; empty for none) stands on top, then the retrieved (query, response)
+    pairs in the order given, then the query.
     """
     head = f"Profile: {profile}\n\n" if profile else ""
     items = "".join(f"{item_text(*pair)}\n\n" for pair in earlier)

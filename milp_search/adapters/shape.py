@@ -19,9 +19,7 @@ def model_shape(model: nn.Module) -> ModelShape:
 
     Feed-forward maps are the linear maps of a layer whose path holds no `attn` or `attention`;
     a map back to the model's width is `down`, any other (gate, up, fused gate and up) is `up`.
-
-    Raises:
-        ModelError: No such stack or no feed-forward maps in it, as in models of experts.
+    Raises ModelError if there is no such stack, or no such map in it, as in models of experts.
     """
     path, layers = _layer_list(model)
     maps = tuple(_linear_maps(layers[0]))

@@ -10,7 +10,7 @@ from milp_search.core.plan import AdapterPlan
 
 @dataclass(frozen=True)
 class LinearMap:
-    """One linear map: its role (`up`, `down`, `q`, `v`), path inside the layer and sizes."""
+    """One linear map: its role (`up`, `down`, `q`, `v`, `qkv`), path in the layer and sizes."""
 
     role: str
     path: str
@@ -35,14 +35,15 @@ class ModelShape:
     def targets(self, target_maps: str) -> tuple[LinearMap, ...]:
         """Returns the maps that carry LoRA under a plan's `target_maps`.
 
-        `all` and `up_down` are every feed-forward map, where gate and fused maps count as up.
+        `all` and `up_down` are every feed-forward map, where gate and fused maps count as up;
+        `q_v` includes the one map (role `qkv`) in which some models fuse query, key and value.
         """
         roles = {
             "all": ("up", "down"),
             "up_down": ("up", "down"),
             "up": ("up",),
             "down": ("down",),
-            "q_v": ("q", "v"),
+            "q_v": ("q", "v", "qkv"),
         }[target_maps]
         return tuple(linear for linear in self.maps if linear.role in roles)
 

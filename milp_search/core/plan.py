@@ -69,10 +69,8 @@ class TrialPlan:
     ) -> TrialPlan:
         """Returns the plan with every setting that cannot matter set to its neutral value.
 
-        Args:
-            global_adapter: Whether the method trains a global adapter at all.
-            retrieval: Whether the method retrieves earlier items.
-            max_communities: The number of users, which k-means cannot exceed; None where unknown.
+        `global_adapter` and `retrieval` say whether the method has them at all;
+        `max_communities` is the number of users, which k-means cannot exceed (None: unknown).
         """
         has_global = global_adapter and self.adapter.total_rank > 0
         communities = self.communities

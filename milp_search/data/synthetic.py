@@ -72,12 +72,9 @@ class Persona:
 def synthetic_histories(population: dict[str, Any] | None, seed: int) -> list[UserHistory]:
     """Returns the histories of a population, most active users first.
 
-    Args:
-        population: `PopulationSettings` by name; None is the default population.
-        seed: Equal seeds and settings give equal populations.
-
-    Raises:
-        SpecError: A setting that does not exist or cannot be met.
+    `population` holds `PopulationSettings` by name; None is the default population. Equal seeds
+    and settings give equal populations. Raises SpecError for a setting that does not exist or
+    cannot be met.
     """
     settings = _settings(population or {})
     random = Random(f"population {seed}")
@@ -172,11 +169,25 @@ def _settings(population: dict[str, Any]) -> PopulationSettings:
         k: tuple(v) if isinstance(v, list) else v for k, v in population.items()
     }
     settings = PopulationSettings(**values)
-    counts = (settings.users, settings.communities, settings.topics, settings.fact_groups)
-    if min(*counts, settings.shortest) < 1 or settings.longest < settings.shortest:
+    for name in ("users", "communities", "topics", "fact_groups", "shortest", "longest"):
+        if type(size := getattr(settings, name)) is not int or size < 1:
+            raise SpecError(f"expected a positive whole number of {name!r}, got {size!r}")
+    if settings.longest < settings.shortest:
         raise SpecError(
-            f"expected positive sizes and shortest <= longest in the population, got {population}"
+            f"expected shortest <= longest, got {settings.shortest} and {settings.longest}"
         )
     if settings.topics > len(lexicon.TOPICS):
         raise SpecError(f"expected at most {len(lexicon.TOPICS)} topics, got {settings.topics}")
+    _check_time_line(settings.regimes, settings.drift)
     return settings
+
+
+def _check_time_line(regimes: object, drift: object) -> None:
+    if not isinstance(regimes, tuple) or not all(map(_is_share, regimes)):
+        raise SpecError(f"expected 'regimes' as a list of points from 0 to 1, got {regimes!r}")
+    if not _is_share(drift):
+        raise SpecError(f"expected a 'drift' from 0 to 1, got {drift!r}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1

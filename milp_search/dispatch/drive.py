@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import os
 import signal
 import threading
@@ -16,7 +15,7 @@ from types import FrameType
 from rich.console import Console
 
 from milp_search.adapters.base_model import read_shape
-from milp_search.core.errors import DataError, StudyError
+from milp_search.core.errors import DataError, InputError, StudyError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
@@ -32,6 +31,7 @@ from milp_search.dispatch.worker import (
 from milp_search.metrics.table import metrics_for
 from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
+from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import export
 from milp_search.study.report import write_report
 from milp_search.study.spec import StudySpec
@@ -42,8 +42,6 @@ NO_TRIAL_SUCCEEDED = 3
 
 _PACKAGES = ("torch", "transformers", "peft", "ax-platform", "botorch", "gpytorch", "jax",
              "numpyro", "ray", "milp-search")  # fmt: skip
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,40 @@ class Prepared:
     task: PersonalizationTask
 
 
-def prepare(spec: StudySpec) -> Prepared:
+def prepare(spec: StudySpec, file: Path | None = None) -> Prepared:
     """Returns the study's base shape, space and data.
+
+    Args:
+        spec: The study.
+        file: The study file, for the places in error messages.
+
+    Returns:
+        Everything that a study file names, read.
 
     Raises:
         InputError: Something that the study file names cannot be read or does not fit.
     """
-    shape = read_shape(spec.base_model)
-    space = load_search_space(spec.space, layers=shape.layers)
-    task = load_task(spec.data)
-    metrics_for(measured_metrics(spec), task.kind)
+    with _placed(file, "base_model"):
+        shape = read_shape(spec.base_model)
+    with _placed(file, "space"):
+        space = load_search_space(spec.space, layers=shape.layers)
+    with _placed(file, "data"):
+        task = load_task(spec.data)
+    with _placed(file, "objectives"):
+        metrics_for(measured_metrics(spec), task.kind)
     return Prepared(spec, shape, space, task)
+
+
+@contextmanager
+def _placed(file: Path | None, key: str) -> Iterator[None]:
+    """Gives errors that know no place the place of the key in the study file."""
+    try:
+        yield
+    except InputError as error:
+        if file is None or error.at is not None:
+            raise
+        at = read_yaml(file).location((key,))
+        raise type(error)(error.message, at=at, remedy=error.remedy) from error
 
 
 def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
@@ -184,7 +205,7 @@ def _installed(name: str) -> bool:
 
 @contextmanager
 def _stopping_on_signals(source: StudySource, console: Console) -> Iterator[list[int]]:
-    """Stops asking at the first SIGINT or SIGTERM, exits at once at the second.
+    """Stops asking at the first SIGINT or SIGTERM; the second ends running trials, the third all.
 
     Yields the signals that came. Everything that was told is on disk already, so that leaving at
     once loses nothing but the trials in flight.
@@ -192,10 +213,12 @@ def _stopping_on_signals(source: StudySource, console: Console) -> Iterator[list
     came: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        if came:
-            os._exit(128 + number)
         came.append(number)
         source.stopping = True
+        if len(came) == 2:
+            raise KeyboardInterrupt
+        if len(came) > 2:
+            os._exit(128 + number)
         console.print("\nStopping: running trials may end. Again to leave at once.")
 
     if threading.current_thread() is not threading.main_thread():
@@ -204,6 +227,9 @@ def _stopping_on_signals(source: StudySource, console: Console) -> Iterator[list
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came
+    except KeyboardInterrupt:
+        if not came:
+            raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -86,7 +87,7 @@ def _connected(settings: RaySettings) -> Iterator[None]:
         if settings.address is None:
             arguments = stack.enter_context(_own_session(settings))
         else:
-            arguments = {"address": settings.address}
+            arguments = {"address": reachable(settings.address)}
         # Disconnects; ends the session only if this process started it.
         stack.callback(ray.shutdown)
         with signal_handlers_kept():
@@ -99,7 +100,7 @@ def _connected(settings: RaySettings) -> Iterator[None]:
                 )
             # Ray raises bare `Exception` as well, when a process of its own does not come up.
             except Exception as error:
-                raise _no_session(settings, error) from error
+                raise _no_session(settings.address, error) from error
         yield
 
 
@@ -140,12 +141,28 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def reachable(address: str) -> str:
+    """Returns the address if a cluster may be there; Ray itself takes minutes to give up."""
+    if address.startswith("ray://"):
+        raise RayError(
+            f"expected the address of a cluster's head, got one of Ray Client, {address}",
+            remedy="start milp-search on the cluster (`ray job submit -- ...`), with address auto",
+        )
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+        except OSError as error:
+            raise _no_session(address, error) from error
+    return address
+
+
 def _worker_environment(settings: RaySettings) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, int(settings.cpus_per_trial)))}
 
 
-def _no_session(settings: RaySettings, error: Exception) -> RayError:
-    wanted = "Ray to start" if settings.address is None else f"a Ray cluster at {settings.address}"
+def _no_session(address: str | None, error: Exception) -> RayError:
+    wanted = "Ray to start" if address is None else f"a Ray cluster at {address}"
     return RayError(
         f"expected {wanted}, got {type(error).__name__}: {error}",
         remedy="check the address and its token, or run with --local to do without Ray",
@@ -155,12 +172,8 @@ def _no_session(settings: RaySettings, error: Exception) -> RayError:
 def effective_parallelism(settings: RaySettings, resources: Mapping[str, float]) -> int:
     """Returns how many jobs the resources hold at once, at most as many as asked for.
 
-    Args:
-        settings: What a job takes.
-        resources: What the cluster has in all, by Ray's names.
-
-    Raises:
-        RayError: If no job fits, since Ray would wait for room for ever.
+    `resources` are what the cluster has in all, by Ray's names. Where no job fits, Ray would wait
+    for room for ever: a RayError instead.
     """
     wanted = {"CPU": settings.cpus_per_trial, "GPU": settings.gpus_per_trial}
     # The small number keeps 1 / 0.1 from being 9.99.

@@ -148,10 +148,8 @@ class _JobSearcher(Searcher):  # type: ignore[misc]
             self._trials.end(trial_id, outcome_from_dict(json.loads(result[_OUTCOME])))
 
     def save(self, checkpoint_path: str) -> None:
+        # Nothing to save, since a study resumes from its own store; Tune wants to see a file.
         Path(checkpoint_path).touch()
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a study resumes from its own store")
 
 
 class _Deliver(tune.Callback):  # type: ignore[misc]
@@ -178,10 +176,12 @@ class _Deliver(tune.Callback):  # type: ignore[misc]
 
 def _failure(trial: TuneTrial) -> Failure:
     """Returns why a job has no outcome; what its runner raises is an outcome already."""
-    reason = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    # The first line is Tune's count of failures.
+    reason = _TERMINAL_ESCAPE.sub("", text.partition("\n")[2])
     # So Ray begins a traceback out of a worker that lives; of a dead one there is none.
     kind = "exception" if "ray::" in reason else "lost_worker"
-    return Failure(kind, _TERMINAL_ESCAPE.sub("", reason))
+    return Failure(kind, reason)
 
 
 class _KeepWorkers(FIFOScheduler):  # type: ignore[misc]

@@ -17,7 +17,6 @@ import torch
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
 from milp_search.adapters.base_model import BaseModel, load_base_model
 from milp_search.adapters.export import save_stacks
-from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.core.errors import MeasurementError, MilpSearchError
 from milp_search.core.model_shape import trainable_parameters
@@ -87,27 +86,30 @@ class TrialRunner:
         return outcome
 
     def _measured(self, job: Job) -> Mapping[str, Measurement]:
-        run = Run(self.task, job.plan, self._trainer(job), self.spec.training, job.seed)
         split: Split = "validation" if job.kind == "search" else "test"
+        measurements, stacks = self.evaluate(job.plan, job.seed, split, halvings=job.halvings)
+        if job.kind == "search":
+            self._keep_adapters(job, stacks)
+        return measurements
+
+    def evaluate(
+        self, plan: TrialPlan, seed: int, split: Split, *, halvings: int = 0
+    ) -> tuple[Mapping[str, Measurement], Stacks]:
+        """Trains a plan and returns what it measures on a split, and the adapters."""
+        self.trainer.settings = halved(self.spec.training, halvings)
+        run = Run(self.task, plan, self.trainer, self.spec.training, seed)
         names = measured_metrics(self.spec)
         generate = any(METRICS[name].needs_generation for name in names)
         stacks = train(run)
         measurements = measure(answer(run, stacks, split, generate=generate), names)
-        if job.kind == "search":
-            self._keep_adapters(job, stacks)
-        return {**measurements, TRAINABLE_PARAMS: self._parameters(job.plan)}
-
-    def _trainer(self, job: Job) -> AdapterTrainer:
-        self._kept.settings = halved(self.spec.training, job.halvings)
-        return self._kept
+        maps = self.base.shape.targets(plan.adapter.target_maps)
+        parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
+        return {**measurements, TRAINABLE_PARAMS: parameters}, stacks
 
     @cached_property
-    def _kept(self) -> PeftTrainer:
+    def trainer(self) -> PeftTrainer:
+        """The trainer; what it has embedded once stays."""
         return PeftTrainer(self.base, self.spec.training)
-
-    def _parameters(self, plan: TrialPlan) -> Measurement:
-        maps = self.base.shape.targets(plan.adapter.target_maps)
-        return Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
 
     def _keep_adapters(self, job: Job, stacks: Stacks) -> None:
         """Writes the trial's adapters, complete or not at all."""

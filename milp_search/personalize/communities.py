@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from milp_search.adapters.jobs import AdapterTrainer
@@ -16,7 +18,8 @@ from milp_search.core.records import Interaction, UserTask
 def profile_vectors(users: Sequence[UserTask], trainer: AdapterTrainer) -> np.ndarray:
     """Returns each user's L2-normalised profile vector (users x 2 width).
 
-    `rho_u = mean(emb(q) (+) emb(r))` over the training history, `(+)` being concatenation.
+    `rho_u = mean(emb(q) (+) emb(r))` over the training history, `(+)` being concatenation; the
+    mean over the users is taken off before normalising (ours).
 
     Source: LoGo, Eq. 5.
     """
@@ -37,17 +40,15 @@ def profile_vectors(users: Sequence[UserTask], trainer: AdapterTrainer) -> np.nd
 def communities(vectors: np.ndarray, count: int, seed: int) -> list[list[int]]:
     """Returns the users' indices by community: k-means, n_init 10, fixed seed.
 
-    Args:
-        vectors: Profile vectors (users x width).
-        count: LoGo's c; capped at the number of users.
-        seed: Seed of k-means.
-
-    Every user is in exactly one community; a community that k-means leaves empty is dropped.
+    The vectors are users x width; `count` is LoGo's c, capped at the number of users. Every user
+    is in exactly one community; a community that k-means leaves empty is dropped.
     """
     count = min(count, len(vectors))
     if count == 1:
         return [list(range(len(vectors)))]
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        # Users who write alike can be fewer than c in kind; then there are fewer communities.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         labels = KMeans(count, n_init=10, random_state=seed).fit_predict(vectors)
     groups = [[int(i) for i in np.flatnonzero(labels == label)] for label in range(count)]
     return [group for group in groups if group]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from milp_search.adapters.jobs import Adapter, TrainJob
 from milp_search.core.records import Interaction, UserTask
 from milp_search.personalize.communities import communities, periods, profile_vectors
@@ -56,9 +58,10 @@ def _train_chains(
 
 def _key(members: list[UserTask]) -> str:
     """Returns a community's name: its members, whatever number k-means gave it."""
-    return "global:" + ",".join(sorted(user.user for user in members))
+    # As JSON: users "a" and "b" are not the user "a,b".
+    return "global:" + json.dumps(sorted(user.user for user in members))
 
 
 def _steps(total: int, parts: int, part: int) -> int:
-    """Returns the part's share of the steps; the last parts take one more where uneven."""
+    """Returns the part's share of the steps: all sum to the total, none differ by more than one."""
     return total * (part + 1) // parts - total * part // parts

@@ -27,11 +27,8 @@ def tune_on_instructions(
 ) -> dict[str, Adapter]:
     """Returns one adapter per user, trained from query to response.
 
-    Args:
-        run: The training run.
-        below: Frozen adapters under each user's own.
-        start: Adapters to go on from; None starts afresh.
-        shuffle: Whether examples go in random order; else in chronological order.
+    Each lies on top of the user's frozen adapters in `below` and goes on from the user's adapter
+    in `start` (None starts afresh); unless shuffled, examples go in chronological order.
 
     Source: MiLP, section 2.3 (instruction tuning); LoGo, Eq. 6-7 (the chronological order).
     """

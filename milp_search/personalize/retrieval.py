@@ -20,7 +20,13 @@ logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 
 class Retriever:
-    """Finds the items of one user's history that resemble a query."""
+    """Finds the items of one user's history that resemble a query.
+
+    BM25 in Lucene's variant, k1 = 1.5 and b = 0.75: each word that query and item share adds
+    `log(1 + (N - n + .5) / (n + .5)) * f / (f + k1 (1 - b + b length / mean length))`, for N items
+    of which n hold the word, f times in this one. A word counts once however often the query
+    repeats it.
+    """
 
     def __init__(self, history: Sequence[Interaction]):
         self._history = tuple(history)
@@ -32,13 +38,8 @@ class Retriever:
     def retrieve(self, query: str, k: int, *, before: int | None = None) -> list[Interaction]:
         """Returns at most k items, in chronological order, so that the latest stands last.
 
-        Args:
-            query: The query's text.
-            k: How many items at the most; 0 gives none.
-            before: Only items at earlier places of the history; None allows all of them.
-
-        Items without a word in common with the query are not returned. Of equal scores the
-        later item wins.
+        With `before`, only items at earlier places of the history. Items without a word in
+        common with the query are not returned. Of equal scores the later item wins.
         """
         limit = len(self._history) if before is None else before
         wanted = [word for word in dict.fromkeys(words(query)) if self._knows(word)]

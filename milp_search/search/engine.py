@@ -20,7 +20,7 @@ from milp_search.core.trial import Objective, Trial, TrialStatus
 from milp_search.search.domain import Candidate, Domain, Point
 from milp_search.search.initial_design import sobol_points
 from milp_search.search.local_search import Score, ScoreBoard, climb
-from milp_search.search.nehvi import acquisition
+from milp_search.search.nehvi import acquisition, relevant_baseline
 from milp_search.search.observations import Observations, observe
 from milp_search.search.orientation import Array, signs
 from milp_search.search.outcomes import OUTCOME_TRANSFORMS, OutcomeScale
@@ -94,6 +94,9 @@ def next_candidates(
         settings: The engine's numbers.
         seed: Seed of everything that is drawn.
         count: How many.
+
+    Returns:
+        The candidates, in the order they were chosen.
     """
     with single_thread(), _quiet_numerics():
         seen = {domain.describe(trial.arm).fingerprint for trial in trials}
@@ -102,6 +105,7 @@ def next_candidates(
         baseline = problem.inputs(_distinct(observed.candidates))
         inputs = problem.inputs(observed.candidates)
         model = _fit(problem, inputs, settings, seed)
+        baseline = relevant_baseline(model, baseline, problem.reference, seed)
         pending = _pending(domain, trials)
         chosen: list[Candidate] = []
         for step in range(count):
@@ -131,8 +135,13 @@ def pose(
     objectives: Sequence[Objective],
     settings: EngineSettings,
 ) -> Problem:
-    """Returns the problem that observations and objectives pose."""
-    complete = with_reference(observed.values, objectives)
+    """Returns the problem that observations and objectives pose.
+
+    A missing reference is inferred from the first completed trials, as many as the initial design
+    has, so that it stays once they are there.
+    """
+    initial = observed.values[: max(2, settings.initial_trials)]
+    complete = with_reference(initial, objectives)
     names = [one.metric for one in objectives]
     exact = [names.index(metric) for metric in domain.exact]
     order = [column for column in range(len(names)) if column not in exact] + exact
@@ -179,7 +188,7 @@ def _fit(problem: Problem, inputs: Tensor, settings: EngineSettings, seed: int) 
 def _score(function: AcquisitionFunction, problem: Problem) -> Score:
     def score(candidates: Sequence[Candidate]) -> Array:
         with torch.no_grad():
-            batches = problem.inputs(candidates).unsqueeze(-2).split(_BATCH)
+            batches = torch.split(problem.inputs(candidates).unsqueeze(-2), _BATCH)
             values = torch.cat([function(batch) for batch in batches]).numpy()
         # A draw that fails numerically is no reason to choose its point.
         return np.where(np.isnan(values), -np.inf, values)

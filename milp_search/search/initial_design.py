@@ -47,6 +47,16 @@ def unseen(
     The sequence itself depends on the seed alone, so what comes next depends on which plans were
     proposed before and not on how they fared.
 
+    Args:
+        domain: The space.
+        draws: The kind of sequence.
+        seed: Its seed.
+        seen: Fingerprints of the plans proposed before.
+        count: How many are wanted.
+
+    Returns:
+        The candidates; fewer where the space has no more.
+
     Raises:
         SpaceExhausted: No unseen plan is left.
     """

@@ -16,7 +16,7 @@ class ScoreBoard:
     """Scores of candidates, each distinct plan evaluated once; excluded plans score -inf."""
 
     def __init__(self, domain: Domain, score: Score, excluded: Collection[str]):
-        self._domain, self._score, self._excluded = domain, score, excluded
+        self._domain, self._score, self._excluded = domain, score, frozenset(excluded)
         self._scored: dict[str, tuple[float, Candidate]] = {}
 
     @property
@@ -27,12 +27,11 @@ class ScoreBoard:
     def scores(self, points: Sequence[Point]) -> list[float]:
         """Returns the points' scores."""
         candidates = [self._domain.candidate(point) for point in points]
-        fresh = {
-            candidate.fingerprint: candidate
-            for candidate in candidates
-            if candidate.fingerprint not in self._scored
-            and candidate.fingerprint not in self._excluded
-        }
+        fresh: dict[str, Candidate] = {}
+        for candidate in candidates:
+            name = candidate.fingerprint
+            if name not in self._scored and name not in self._excluded:
+                fresh.setdefault(name, candidate)
         if fresh:
             values = self._score([*fresh.values()])
             for (fingerprint, candidate), value in zip(fresh.items(), values, strict=True):
@@ -68,6 +67,9 @@ def climb(
             one good region does not take them all.
         restarts: The number of local searches.
         evaluations: No new round begins once so many plans are evaluated.
+
+    Returns:
+        The best of all evaluated so far, the first of equals.
     """
     walkers = _starting_points(board, starts, restarts)
     while walkers and board.evaluations < evaluations:

@@ -37,6 +37,9 @@ def within_user_sem(values: Array) -> Array:
     Args:
         values: Shape `n x U`, n > 1 trials by U > 1 users.
 
+    Returns:
+        The standard errors.
+
     Source: Cousineau, "Confidence intervals in within-subject designs", 2005, with the
     correction n / (n - 1) of Morey, "Confidence intervals from normalized data", 2008, Eq. 2.
     """

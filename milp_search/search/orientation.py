@@ -26,6 +26,12 @@ def maximised(values: Array, objectives: Sequence[Objective]) -> Array:
 def maximised_reference(objectives: Sequence[Objective]) -> Array:
     """Returns the reference point where larger is better, shape `m`.
 
+    Args:
+        objectives: The `m` objectives.
+
+    Returns:
+        The references, those to minimise with their sign flipped.
+
     Raises:
         SpecError: An objective has no reference value.
     """

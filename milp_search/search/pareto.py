@@ -18,6 +18,9 @@ def non_dominated(values: Array, objectives: Sequence[Objective]) -> NDArray[np.
     Args:
         values: Shape `n x m`, finite, in natural units. Equal points are all kept.
         objectives: The `m` objectives.
+
+    Returns:
+        True where a point is on the front.
     """
     points = maximised(_finite(values), objectives)
     at_least = (points[:, None, :] >= points[None, :, :]).all(axis=-1)
@@ -32,6 +35,9 @@ def hypervolume(values: Array, objectives: Sequence[Objective]) -> float:
         values: Shape `n x m`, finite, in natural units, in any order. A point that is not better
             than the reference in every objective contributes nothing; no points give 0.
         objectives: The `m` objectives, each with its reference.
+
+    Returns:
+        The volume, in the product of the objectives' units.
 
     Raises:
         SpecError: An objective has no reference.
@@ -58,6 +64,13 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Tria
 
 def objective_values(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Array:
     """Returns the objectives' means in natural units, shape `n x m`.
+
+    Args:
+        trials: The `n` trials.
+        objectives: The `m` objectives.
+
+    Returns:
+        One row a trial, in the given order.
 
     Raises:
         MeasurementError: A trial lacks an objective's metric.

@@ -65,6 +65,12 @@ PRESETS: dict[str, EngineSettings] = {
 def engine_settings(preset: str) -> EngineSettings:
     """Returns a preset's settings.
 
+    Args:
+        preset: One of `PRESETS`.
+
+    Returns:
+        The settings.
+
     Raises:
         SpecError: There is no such preset.
     """

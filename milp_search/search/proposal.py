@@ -34,6 +34,12 @@ class Proposer(Protocol):
     def propose(self, count: int) -> list[Proposal]:
         """Returns up to `count` proposals whose plans differ and were never observed.
 
+        Args:
+            count: How many are wanted.
+
+        Returns:
+            The proposals; fewer where the space has no more.
+
         Raises:
             SpaceExhausted: No unseen plan is left.
         """

@@ -28,16 +28,14 @@ class Setting:
 
     Attributes:
         domain: The space and what its arms build.
-        objectives: What is optimised; a missing reference is inferred at each proposal.
+        objectives: What is optimised; a missing reference is inferred from the initial trials.
         seed: Seed of everything that is drawn.
-        initial_trials: Trials before a model is asked.
-        engine: The engine's numbers.
+        engine: The engine's numbers, the size of the initial design among them.
     """
 
     domain: Domain
     objectives: tuple[Objective, ...]
     seed: int
-    initial_trials: int
     engine: EngineSettings
 
 
@@ -56,6 +54,12 @@ class SequenceProposer:
 
     def propose(self, count: int) -> list[Proposal]:
         """Returns the next plans of the sequence.
+
+        Args:
+            count: How many are wanted.
+
+        Returns:
+            The proposals; fewer where the space has no more.
 
         Raises:
             SpaceExhausted: No unseen plan is left.
@@ -86,6 +90,12 @@ class ModelProposer:
     def propose(self, count: int) -> list[Proposal]:
         """Returns the rest of the design, and from then on the engine's candidates.
 
+        Args:
+            count: How many are wanted.
+
+        Returns:
+            The proposals; fewer where the space has no more.
+
         Raises:
             SpaceExhausted: No unseen plan is left.
         """
@@ -101,7 +111,7 @@ class ModelProposer:
         completed = sum(trial.status is TrialStatus.COMPLETED for trial in self._trials)
         if completed < 2:
             return count
-        return min(count, max(0, self._setting.initial_trials - len(self._trials)))
+        return min(count, max(0, self._setting.engine.initial_trials - len(self._trials)))
 
     def _candidates(self, count: int, before: Sequence[Proposal]) -> list[Candidate]:
         """Returns the engine's candidates; proposals made just before are pending points."""
@@ -154,6 +164,9 @@ def make_proposer(
         realise: What an arm builds; None is `space.plan`.
         exact: Closed forms of metrics, in natural units; they are never modelled.
 
+    Returns:
+        The proposer, which has observed no trials yet.
+
     Raises:
         SpecError: There is no such proposer or preset, or nothing is left to measure.
     """
@@ -169,13 +182,10 @@ def make_proposer(
             remedy="add a metric whose value only a trial can tell",
         )
     engine = engine_settings(preset)
-    setting = Setting(
-        Domain(space.parameters, realise or space.plan, closed_forms),
-        tuple(objectives),
-        seed,
-        engine.initial_trials if initial_trials is None else initial_trials,
-        engine,
-    )
+    if initial_trials is not None:
+        engine = replace(engine, initial_trials=initial_trials)
+    domain = Domain(space.parameters, realise or space.plan, closed_forms)
+    setting = Setting(domain, tuple(objectives), seed, engine)
     return PROPOSERS[name](setting)
 
 

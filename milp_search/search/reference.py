@@ -25,6 +25,13 @@ def infer_reference(
     the range from best to worst. Call it once, with the initial trials, and freeze the result:
     hypervolumes compare only under one reference.
 
+    Args:
+        trials: The initial trials; only completed ones count.
+        objectives: The objectives.
+
+    Returns:
+        The objectives, in their order.
+
     Raises:
         MeasurementError: No trial is completed.
     """
@@ -38,6 +45,13 @@ def infer_reference(
 
 def with_reference(values: Array, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
     """Returns the objectives, each missing reference inferred from its column of `n x m` values.
+
+    Args:
+        values: In natural units.
+        objectives: The `m` objectives.
+
+    Returns:
+        The objectives, in their order.
 
     Raises:
         MeasurementError: There are no values.

@@ -46,6 +46,9 @@ def fit_saas(
         settings: The chain's length and thinning.
         seed: Seed of the chain.
 
+    Returns:
+        The fitted model, in evaluation mode.
+
     Raises:
         FitError: The chain found no finite hyperparameters.
     """
@@ -70,6 +73,13 @@ def fit_saas(
 
 def thinned(draws: dict[str, Any], thinning: int) -> dict[str, Tensor]:
     """Returns every `thinning`-th draw; one that is not finite gives way to the last that is.
+
+    Args:
+        draws: Hyperparameters by name, each of shape `s x ...`.
+        thinning: Every so many draws one is kept.
+
+    Returns:
+        The kept draws, equally many of each.
 
     Raises:
         FitError: No draw is finite.

@@ -77,6 +77,9 @@ def draw_hyperparameters(
         samples: Steps that are kept.
         max_tree_depth: A trajectory is doubled at most so often.
         seed: Seed of the chain.
+
+    Returns:
+        The draws by name, the first dimension being the kept steps.
     """
     # Whatever else the machine has, chains of this size belong on a CPU.
     with jax.default_device(jax.devices("cpu")[0]):

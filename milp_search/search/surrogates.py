@@ -42,6 +42,9 @@ def fit_surrogate(
         seen: The models see this many leading columns of the inputs; what follows rides along.
         settings: Which surrogate, and its numbers.
         seed: Seed of the fits.
+
+    Returns:
+        The fitted model, `m` outputs.
     """
     fit = SURROGATES[settings.surrogate]
     models = [

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
 from milp_search.core.arm import Arm
-from milp_search.core.errors import SpecError, StudyError
-from milp_search.core.methods import METHODS
+from milp_search.core.errors import StudyError
 from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Failure, Measurement, Objective, Trial
 from milp_search.study import outcome
+from milp_search.study.ax_trials import adopted_events, attach_trials
 from milp_search.study.events import (
     Abandoned,
     Asked,
@@ -37,7 +37,9 @@ from milp_search.study.events import (
 )
 from milp_search.study.lock import DriverLock
 from milp_search.study.measured import checked_measurements
+from milp_search.study.reasons import checked_failure, one_line
 from milp_search.study.replay import StudyState, apply, find_trial, replay
+from milp_search.study.requested import all_metrics, checked_method, checked_objectives
 from milp_search.study.store import EventStore
 
 if TYPE_CHECKING:
@@ -46,10 +48,6 @@ if TYPE_CHECKING:
 
 STORE_NAME = "study.sqlite3"
 LOCK_NAME = "study.lock"
-FAILURE_KINDS = ("exception", "out_of_memory", "non_finite", "lost_worker", "hang", "told")
-
-# ours: enough for an exception's message; the traceback is in the log.
-MAX_REASON = 500
 
 ExactMetric = Callable[[Arm], float]
 
@@ -124,13 +122,13 @@ class Study:
         """
         created = Created(
             space=space.as_dict(),
-            objectives=_checked_objectives(objectives),
+            objectives=checked_objectives(objectives),
             seed=seed,
             initial_trials=initial_trials,
             proposer=proposer,
             preset=preset,
-            method=_checked_method(method),
-            metrics=_all_metrics(objectives, metrics),
+            method=checked_method(method),
+            metrics=all_metrics(objectives, metrics),
             exact=tuple(sorted(exact or {})),
             shape=shape,
             max_communities=max_communities,
@@ -144,6 +142,45 @@ class Study:
             undo.callback(store.close)
             study = cls(folder, store, lock, exact or {})
             study._commit(Event(created), Event(_opened(lock)))
+            undo.pop_all()
+        return study
+
+    @classmethod
+    def adopt(
+        cls,
+        folder: Path | str,
+        experiment: Any,
+        *,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        **given: Any,
+    ) -> Self:
+        """Starts a study with the trials that an Ax experiment has run.
+
+        Args:
+            folder: A folder without a study.
+            experiment: An `ax` experiment whose parameters and values are those of the space.
+            space: What is searched.
+            objectives: What for; the experiment's data must carry their metrics.
+            **given: The other arguments of `create`.
+
+        Returns:
+            The study, open. Trials that completed without finite data count as failed.
+
+        Raises:
+            StudyError: The folder holds a study, or cannot be written.
+            SpecError: An arm of the experiment is not of the space.
+        """
+        from milp_search.search.ax_bridge import ax_trials
+
+        for arm in (arm for trial in experiment.trials.values() for arm in trial.arms):
+            space.plan(arm.parameters)
+        with ExitStack() as undo:
+            study = cls.create(folder, space=space, objectives=objectives, **given)
+            undo.callback(study.close)
+            measured = [goal.metric for goal in objectives if goal.metric not in study.exact]
+            trials = ax_trials(experiment, experiment.lookup_data(), measured)
+            study._adopt(trials)
             undo.pop_all()
         return study
 
@@ -312,9 +349,11 @@ class Study:
             after: How the attempt before it was lost.
 
         Raises:
-            StudyError: The trial has ended, or had this attempt or a later one already.
+            StudyError: The trial has ended, or had this attempt or a later one already; or the
+                kind of `after` is unknown.
         """
-        self._commit(Event(Started(after and _bounded(after)), index, attempt))
+        lost = None if after is None else checked_failure(after.kind, after.reason)
+        self._commit(Event(Started(lost), index, attempt))
 
     def tell(
         self,
@@ -337,12 +376,8 @@ class Study:
             StudyError: The trial was never asked, or has ended already.
         """
         trial = self.trial(index)
-        exact = {
-            metric: Measurement(float(function(trial.arm)), 0.0)
-            for metric, function in self.exact.items()
-        }
         checked = checked_measurements(
-            {**exact, **measurements},
+            {**self._exact_measurements(trial.arm), **measurements},
             required=[objective.metric for objective in self.objectives],
             known=self.created.metrics,
         )
@@ -365,9 +400,7 @@ class Study:
         Raises:
             StudyError: The kind is unknown, the trial was never asked or has ended already.
         """
-        if kind not in FAILURE_KINDS:
-            raise StudyError(f"expected a failure of kind {', '.join(FAILURE_KINDS)}; got {kind!r}")
-        return self._end(index, Failed(_bounded(Failure(kind, reason)), duration_s))
+        return self._end(index, Failed(checked_failure(kind, reason), duration_s))
 
     def abandon(self, index: int, reason: str) -> Trial:
         """Ends a trial that will not be evaluated, through no fault of its own, and returns it.
@@ -382,7 +415,7 @@ class Study:
         Raises:
             StudyError: The trial was never asked, or has ended already.
         """
-        return self._end(index, Abandoned(_one_line(reason)))
+        return self._end(index, Abandoned(one_line(reason)))
 
     def record_test(
         self, index: int, seed: int, measurements: Mapping[str, Measurement | float]
@@ -403,7 +436,7 @@ class Study:
 
     def finish(self, reason: str) -> None:
         """Notes why the search ended; a later `ask` takes it up again."""
-        self._commit(Event(Finished(_one_line(reason))))
+        self._commit(Event(Finished(one_line(reason))))
 
     def front(self) -> list[Trial]:
         """Returns the completed trials that no other one dominates."""
@@ -446,6 +479,32 @@ class Study:
         if shape is None or "trainable_params" not in wanted:
             return self._exact
         return {"trainable_params": self._count_parameters, **self._exact}
+
+    def to_ax(self) -> Any:
+        """Returns a plain Ax experiment with all trials attached, under the same indices."""
+        from milp_search.search.ax_bridge import ax_experiment
+
+        name = str(self.settings.get("name") or self.space.name)
+        experiment = ax_experiment(self.space, self.objectives, name)
+        attach_trials(experiment, self.trials, self.objectives)
+        return experiment
+
+    def _adopt(self, trials: Sequence[Trial]) -> None:
+        events: list[Event] = []
+        for trial in trials:
+            known = {**self._exact_measurements(trial.arm), **trial.measurements}
+            planned = replace(trial, plan=self.plan(trial.arm), measurements=known)
+            events += adopted_events(planned, self.created.seed)
+        state = self._state
+        for event in events:
+            state = apply(state, event)
+        self._commit(*events, *self._reference_if_due(state))
+
+    def _exact_measurements(self, arm: Arm) -> dict[str, Measurement]:
+        return {
+            metric: Measurement(float(function(arm)), 0.0)
+            for metric, function in self.exact.items()
+        }
 
     def _count_parameters(self, arm: Arm) -> float:
         count = self.trainable_params(Trial(-1, arm, self.plan(arm)))
@@ -544,37 +603,3 @@ def _made(folder: Path) -> Path:
 
 def _opened(lock: DriverLock) -> Opened:
     return Opened(lock.epoch, lock.host, lock.pid)
-
-
-def _checked_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
-    names = [objective.metric for objective in objectives]
-    if not names:
-        raise SpecError("expected at least one objective, got none")
-    for name in names:
-        if names.count(name) > 1:
-            raise SpecError(f"expected each objective once, got {name!r} {names.count(name)} times")
-    return tuple(objectives)
-
-
-def _checked_method(method: str) -> str:
-    if method not in METHODS:
-        raise SpecError(f"expected a method ({', '.join(METHODS)}), got {method!r}")
-    return method
-
-
-def _all_metrics(
-    objectives: Sequence[Objective], metrics: Sequence[str] | None
-) -> tuple[str, ...] | None:
-    if metrics is None:
-        return None
-    return tuple(dict.fromkeys([*(objective.metric for objective in objectives), *metrics]))
-
-
-def _bounded(failure: Failure) -> Failure:
-    return Failure(failure.kind, _one_line(failure.reason))
-
-
-def _one_line(reason: str) -> str:
-    # Control characters could steer a terminal; what is too long is in the log.
-    printable = "".join(letter if letter.isprintable() else " " for letter in reason)
-    return " ".join(printable.split())[:MAX_REASON]

@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from milp_search.dispatch.ray_session import (
     attribute,
     effective_parallelism,
     environment,
     quiet_loggers,
+    ray_session,
+    reachable,
     signal_handlers_kept,
 )
 from milp_search.dispatch.ray_tune import RayError, RaySettings, run_with_ray
@@ -55,6 +61,40 @@ def test_the_scarcest_resource_limits_how_many_jobs_run_at_once(
 def test_a_job_that_fits_nowhere_is_refused_instead_of_waiting_for_ever() -> None:
     with pytest.raises(RayError, match=r"'GPU': 1.0}, got .*'GPU': 0.0"):
         effective_parallelism(RaySettings(gpus_per_trial=1.0), {"CPU": 8.0})
+
+
+def test_a_cluster_that_is_not_there_is_refused_with_the_remedy_to_run_locally() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert reachable(address) == address
+    with pytest.raises(RayError, match=rf"a Ray cluster at {address}, got (.|\n)*--local"):
+        reachable(address)
+
+
+def test_an_address_that_ray_finds_itself_is_left_to_it() -> None:
+    assert reachable("auto") == "auto"
+
+
+def test_ray_client_is_refused_because_its_driver_would_not_be_this_process() -> None:
+    with pytest.raises(RayError, match=r"ray job submit"):
+        reachable("ray://head:10001")
+
+
+def test_a_session_that_does_not_start_is_an_input_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(**arguments: object) -> None:
+        raise Exception("timed out during startup")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ray, "init", fail)
+    before = set(Path("/tmp").glob("milp-*"))
+    with (
+        pytest.raises(RayError, match=r"got Exception: timed out(.|\n)*--local"),
+        ray_session(RaySettings()),
+    ):
+        pass
+    assert set(Path("/tmp").glob("milp-*")) <= before
 
 
 class Finished:

@@ -9,6 +9,11 @@ import pytest
 import milp_search
 
 
+# GPyTorch scripts functions when it is imported, which Torch no longer likes.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+# Ax imports modules of its own by their former names.
+@pytest.mark.filterwarnings("ignore:ax.service:DeprecationWarning")
+@pytest.mark.slow  # importing Ax takes seconds
 def test_every_public_name_is_there() -> None:
     assert set(dir(milp_search)) == set(milp_search.__all__)
     for name in milp_search.__all__:

@@ -173,6 +173,8 @@ def test_a_failure_keeps_its_kind_and_a_printable_reason(make: Make) -> None:
     assert study.pending == ()
     with pytest.raises(StudyError, match="expected a failure of kind exception"):
         study.fail(study.ask().index, "x", "sudden")
+    with pytest.raises(StudyError, match="got 'sudden'"):
+        study.start(1, after=Failure("sudden", "x"))
 
 
 def test_an_abandoned_trial_is_over(make: Make) -> None:
@@ -353,3 +355,24 @@ def test_importing_the_study_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("proposer", ["saas_nehvi", "sobol"])
+def test_a_search_killed_in_the_middle_asks_what_it_would_have_asked(
+    make: Make, proposer: str
+) -> None:
+    goals = [Objective("loss", "minimize"), Objective("trainable_params", "minimize")]
+    given = {"objectives": goals, "shape": SHAPE, "initial_trials": 4, "seed": 3}
+    straight, broken = (make(proposer=proposer, **given) for _ in range(2))
+    folder = broken.folder
+    for number in range(6):
+        for study in (straight, broken):
+            trial = study.ask()
+            study.tell(trial.index, {"loss": 1 / (1 + float(trial.arm["lora_rank"]))})
+        if number in (1, 4):
+            broken.close()
+            broken = Study.open(folder)
+    assert broken.trials == straight.trials
+    assert [trial.origin for trial in broken.trials] == ["sobol"] * 4 + [proposer] * 2
+    broken.close()

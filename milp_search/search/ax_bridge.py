@@ -1,0 +1,240 @@
+"""The search as a plain Ax experiment and generation strategy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, final
+
+from ax.core.arm import Arm as AxArm
+from ax.core.base_trial import TrialStatus as AxStatus
+from ax.core.data import Data
+from ax.core.experiment import Experiment
+from ax.core.metric import Metric
+from ax.core.objective import Objective as AxObjective
+from ax.core.optimization_config import MultiObjectiveOptimizationConfig, OptimizationConfig
+from ax.core.outcome_constraint import OutcomeConstraint
+from ax.core.parameter import ChoiceParameter, ParameterType
+from ax.core.search_space import SearchSpace as AxSearchSpace
+from ax.exceptions.core import SearchSpaceExhausted
+from ax.generation_strategy.external_generation_node import ExternalGenerationNode
+from ax.generation_strategy.generation_strategy import GenerationStrategy
+from ax.generation_strategy.transition_criterion import MinTrials
+
+from milp_search.core.arm import Arm
+from milp_search.core.plan import TrialPlan
+from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
+from milp_search.search.proposal import Proposer, SpaceExhausted
+from milp_search.search.proposers import make_proposer
+from milp_search.space.search_space import SearchSpace
+
+_TYPES = {
+    bool: ParameterType.BOOL,
+    int: ParameterType.INT,
+    float: ParameterType.FLOAT,
+    str: ParameterType.STRING,
+}
+
+_STATUSES = {
+    AxStatus.CANDIDATE: TrialStatus.ASKED,
+    AxStatus.STAGED: TrialStatus.ASKED,
+    AxStatus.RUNNING: TrialStatus.RUNNING,
+    AxStatus.COMPLETED: TrialStatus.COMPLETED,
+    AxStatus.FAILED: TrialStatus.FAILED,
+}
+
+
+def ax_experiment(
+    space: SearchSpace, objectives: Sequence[Objective], name: str = "milp-search"
+) -> Experiment:
+    """Returns an Ax experiment over the space.
+
+    Args:
+        space: Its searched parameters become ordered choice parameters.
+        objectives: Two or more make a multi-objective experiment, whose thresholds are the
+            references that are given.
+        name: The experiment's name.
+
+    Returns:
+        The experiment, without trials or runner.
+    """
+    return Experiment(
+        name=name,
+        search_space=AxSearchSpace([_choice(one.name, one.values) for one in space.parameters]),
+        optimization_config=_optimization_config(objectives),
+        metrics=[
+            Metric(name=one.metric, lower_is_better=one.direction == "minimize")
+            for one in objectives
+        ],
+    )
+
+
+def saas_nehvi_generation_strategy(
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    *,
+    initial_trials: int = 16,
+    seed: int = 0,
+    preset: str = "default",
+    realise: Callable[[Arm], TrialPlan] | None = None,
+    exact: Mapping[str, Callable[[Arm], float]] | None = None,
+) -> GenerationStrategy:
+    """Returns an Ax generation strategy: scrambled Sobol, then SAAS with NEHVI.
+
+    Both nodes ask the proposers that a study asks. Plans that build the same network are never
+    proposed twice. A completed trial whose data are missing, NaN or infinite counts as failed.
+
+    Args:
+        space: The search space.
+        objectives: What is optimised, at least one of it measured.
+        initial_trials: Trials of the Sobol node.
+        seed: Seed of everything that is drawn.
+        preset: `default` or `paper`.
+        realise: What an arm builds; None is `space.plan`.
+        exact: Closed forms of metrics, in natural units; they are never modelled, and their data
+            need not be attached.
+
+    Returns:
+        The strategy; it serves one experiment.
+    """
+
+    def proposer(name: str) -> Proposer:
+        return make_proposer(
+            name,
+            space=space,
+            objectives=objectives,
+            seed=seed,
+            initial_trials=initial_trials,
+            preset=preset,
+            realise=realise,
+            exact=exact,
+        )
+
+    measured = [one.metric for one in objectives if one.metric not in (exact or {})]
+    transition = MinTrials(
+        threshold=initial_trials, transition_to="saas_nehvi", use_all_trials_in_exp=True
+    )
+    return GenerationStrategy(
+        name="sobol+saas_nehvi",
+        nodes=[
+            ProposerNode("sobol", proposer("sobol"), measured, [transition]),
+            ProposerNode("saas_nehvi", proposer("saas_nehvi"), measured),
+        ],
+    )
+
+
+@final
+class ProposerNode(ExternalGenerationNode):  # type: ignore[misc]
+    """An Ax generation node that asks a proposer."""
+
+    def __init__(
+        self,
+        name: str,
+        proposer: Proposer,
+        measured: Sequence[str],
+        transition_criteria: Sequence[MinTrials] | None = None,
+    ):
+        # The proposer itself never repeats a plan.
+        super().__init__(
+            name=name, should_deduplicate=False, transition_criteria=transition_criteria
+        )
+        self._proposer, self._measured = proposer, tuple(measured)
+        self._trials: list[Trial] = []
+
+    def update_generator_state(self, experiment: Experiment, data: Data) -> None:
+        """Reads the experiment's trials."""
+        self._trials = ax_trials(experiment, data, self._measured)
+
+    def get_next_candidate(self, pending_parameters: list[dict[str, Any]]) -> dict[str, Any]:
+        """Returns the next candidate's parameters.
+
+        Args:
+            pending_parameters: Candidates under evaluation, or handed out and not yet attached.
+
+        Returns:
+            Values by name.
+
+        Raises:
+            SearchSpaceExhausted: No unseen plan is left.
+        """
+        known = {trial.arm for trial in self._trials}
+        fresh = [arm for arm in map(Arm, pending_parameters) if arm not in known]
+        first = len(self._trials)
+        asked = [Trial(first + place, arm) for place, arm in enumerate(fresh)]
+        self._proposer.observe([*self._trials, *asked])
+        try:
+            return dict(self._proposer.propose(1)[0].arm)
+        except SpaceExhausted as error:
+            raise SearchSpaceExhausted(str(error)) from error
+
+
+def ax_trials(experiment: Experiment, data: Data, measured: Sequence[str]) -> list[Trial]:
+    """Returns the experiment's arms as trials, in the order of the experiment.
+
+    Args:
+        experiment: The experiment.
+        data: Its data.
+        measured: The metrics that a completed trial must carry, finite, not to count as failed.
+
+    Returns:
+        One trial for each arm.
+    """
+    found = _measurements(data)
+    trials: list[Trial] = []
+    for ax_trial, arm in _arms(experiment):
+        measurements = found.get((ax_trial.index, arm.name), {})
+        status = _STATUSES.get(ax_trial.status, TrialStatus.ABANDONED)
+        if status is TrialStatus.COMPLETED and not measurements.keys() >= set(measured):
+            status = TrialStatus.FAILED
+        trials.append(
+            Trial(len(trials), Arm(arm.parameters), status=status, measurements=measurements)
+        )
+    return trials
+
+
+def _arms(experiment: Experiment) -> Iterator[tuple[Any, AxArm]]:
+    for index in sorted(experiment.trials):
+        trial = experiment.trials[index]
+        yield from ((trial, arm) for arm in trial.arms)
+
+
+def _measurements(data: Data) -> dict[tuple[int, str], dict[str, Measurement]]:
+    """Returns the finite data by trial and arm; what is NaN or infinite never enters."""
+    found: dict[tuple[int, str], dict[str, Measurement]] = {}
+    for row in data.df.to_dict("records"):
+        mean, sem = float(row["mean"]), float(row["sem"] if row["sem"] is not None else math.nan)
+        if math.isfinite(mean):
+            known = sem if math.isfinite(sem) and sem >= 0 else None
+            arm = found.setdefault((int(row["trial_index"]), str(row["arm_name"])), {})
+            arm[str(row["metric_name"])] = Measurement(mean, known)
+    return found
+
+
+def _choice(name: str, values: Sequence[Any]) -> ChoiceParameter:
+    kind = type(values[0])
+    numeric = kind in (int, float)
+    return ChoiceParameter(
+        name=name,
+        parameter_type=_TYPES[kind],
+        values=[*values],
+        is_ordered=numeric or len(values) == 2,
+        sort_values=numeric,
+    )
+
+
+def _optimization_config(objectives: Sequence[Objective]) -> OptimizationConfig:
+    signed = [one.metric if one.direction == "maximize" else f"-{one.metric}" for one in objectives]
+    names = {one.metric: one.metric for one in objectives}
+    objective = AxObjective(expression=", ".join(signed), metric_name_to_signature=names)
+    if len(objectives) == 1:
+        return OptimizationConfig(objective=objective)
+    thresholds = [
+        OutcomeConstraint(
+            expression=f"{one.metric} {'>=' if one.direction == 'maximize' else '<='} "
+            f"{one.reference!r}",
+            metric_name_to_signature={one.metric: one.metric},
+        )
+        for one in objectives
+        if one.reference is not None
+    ]
+    return MultiObjectiveOptimizationConfig(objective=objective, objective_thresholds=thresholds)

@@ -1,0 +1,194 @@
+"""A study turned into jobs: order, retries, adoption of results, final tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dispatch.small_study import SPACE, small_study
+from milp_search.core.model_shape import LinearMap, ModelShape
+from milp_search.core.trial import Failure, Measurement, TrialStatus
+from milp_search.dispatch.jobs import Job, Outcome, job_from_dict, outcome_from_dict
+from milp_search.dispatch.source import StudySource
+from milp_search.dispatch.worker import adapters_folder, write_outcome
+from milp_search.space.space_file import load_search_space
+from milp_search.study.spec_file import load_study_spec
+from milp_search.study.study import Study
+
+SHAPE = ModelShape(8, "model.layers", (LinearMap("up", "mlp.up", 4, 8),))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[StudySource]:
+    with new_study(tmp_path) as study:
+        yield StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+
+
+def new_study(folder: Path) -> Study:
+    spec = load_study_spec(small_study(folder))
+    assert (folder / "space.yaml").read_text() == SPACE
+    return Study.create(
+        folder,
+        space=load_search_space(folder / "space.yaml", layers=8),
+        objectives=spec.objectives,
+        proposer="random",
+        initial_trials=2,
+        metrics=["loss", "trainable_params"],
+        shape=SHAPE,
+    )
+
+
+def outcome(loss: float) -> Outcome:
+    return Outcome({"loss": Measurement(loss, 0.1, (loss, loss))}, duration_s=1.0)
+
+
+def failed(kind: str) -> Outcome:
+    return Outcome({}, Failure(kind, "why"))
+
+
+def take(source: StudySource) -> Job:
+    job = source.next()
+    assert job is not None
+    return job
+
+
+def test_a_search_ends_with_the_final_tests_of_the_front(source: StudySource) -> None:
+    for number in range(3):
+        job = take(source)
+        assert (job.kind, job.trial, job.seed) == ("search", number, 0)
+        source.done(job, outcome(1.0 + number))
+    tests = []
+    while not source.finished:
+        test = source.next()
+        if test is not None:
+            tests.append(test)
+            source.done(test, outcome(2.0))
+    front = [trial.index for trial in source.study.front()]
+    assert [(job.kind, job.trial, job.seed) for job in tests] == [("test", i, 7) for i in front]
+    assert all(source.study.tests(index)[7]["loss"].mean == 2.0 for index in front)
+
+
+def test_no_test_job_before_the_last_trial_has_ended(source: StudySource) -> None:
+    jobs = [take(source) for _ in range(3)]
+    assert source.next() is None
+    assert not source.finished
+    source.done(jobs[0], outcome(1.0))
+    assert source.next() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "attempts"),
+    [("lost_worker", 4), ("exception", 2), ("out_of_memory", 2), ("non_finite", 1)],
+)
+def test_each_kind_of_failure_has_its_number_of_attempts(
+    source: StudySource, kind: str, attempts: int
+) -> None:
+    for attempt in range(attempts):
+        job = take(source)
+        assert (job.trial, job.attempt) == (0, attempt)
+        source.done(job, failed(kind))
+    assert source.study.trial(0).status is TrialStatus.FAILED
+    assert source.study.trial(0).failure == Failure(kind, "why")
+
+
+def test_an_attempt_after_out_of_memory_has_half_the_micro_batch(source: StudySource) -> None:
+    source.done(take(source), failed("out_of_memory"))
+    assert take(source).halvings == 1
+
+
+def test_stopping_hands_out_nothing_and_waits_for_what_runs(source: StudySource) -> None:
+    job = take(source)
+    source.stopping = True
+    assert source.next() is None
+    assert not source.finished
+    source.done(job, outcome(1.0))
+    assert source.finished
+
+
+def test_adapters_of_dominated_trials_are_removed(source: StudySource) -> None:
+    jobs = [take(source) for _ in range(3)]
+    for job in jobs:
+        adapters_folder(source.study.folder, job.trial).mkdir(parents=True)
+    for job, loss in zip(jobs, (3.0, 2.0, 1.0), strict=True):
+        source.done(job, outcome(loss))
+    kept = {int(path.name.split("-")[1]) for path in (source.study.folder / "adapters").iterdir()}
+    assert kept == {trial.index for trial in source.study.front()}
+
+
+def test_a_resumed_driver_adopts_results_and_runs_the_rest_again(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        first = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        told, on_disk, lost = (take(first) for _ in range(3))
+        first.done(told, outcome(1.0))
+        write_outcome(tmp_path, on_disk, outcome(2.0))
+    with Study.open(tmp_path) as study:
+        second = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        second.adopt()
+        assert study.trial(told.trial).measurements["loss"].mean == 1.0
+        assert study.trial(on_disk.trial).measurements["loss"].mean == 2.0
+        assert take(second) == replace(lost, attempt=1)
+        assert len(study.trials) == 3
+
+
+def test_a_result_that_was_told_already_is_not_told_again(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        job = take(source)
+        write_outcome(tmp_path, job, outcome(5.0))
+        source.done(job, outcome(1.0))
+        source.adopt()
+        assert study.trial(0).measurements["loss"].mean == 1.0
+
+
+def test_a_half_written_result_is_ignored_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        job = take(source)
+        write_outcome(tmp_path, job, outcome(5.0))
+        file = tmp_path / "results" / f"{job.name}.json"
+        file.write_text(file.read_text()[:40])
+        source.adopt()
+        assert "unreadable result" in caplog.text
+        assert not study.trial(0).status.terminal
+
+
+def test_a_search_over_all_plans_ends_early(tmp_path: Path) -> None:
+    file = small_study(tmp_path, trials=50)
+    (tmp_path / "space.yaml").write_text(
+        "name: two\nlayers: 8\ndimensions:\n  lora_rank: [1, 2]\n"
+        "  ffn_layer_mask: last\n  retrieved_items: 0\n"
+    )
+    spec = load_study_spec(file)
+    with Study.create(
+        tmp_path,
+        space=load_search_space(tmp_path / "space.yaml"),
+        objectives=spec.objectives,
+        proposer="random",
+        initial_trials=2,
+        shape=SHAPE,
+    ) as study:
+        source = StudySource(study, spec)
+        while not source.finished:
+            job = source.next()
+            if job is not None:
+                source.done(job, outcome(1.0))
+        assert len(study.trials) == 2
+
+
+def test_jobs_and_outcomes_survive_json(source: StudySource) -> None:
+    job = take(source)
+    assert job_from_dict(job.as_dict()) == job
+    for result in (outcome(1.0), failed("hang")):
+        assert outcome_from_dict(result.as_dict()) == result
+
+
+def test_job_names_differ_by_kind_seed_and_attempt(source: StudySource) -> None:
+    job = take(source)
+    others = [job, replace(job, attempt=1), replace(job, kind="test"),
+              replace(job, kind="test", seed=9)]  # fmt: skip
+    assert len({other.name for other in others}) == 4

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ax 1.3.1 calls pandas in ways that pandas 3 is about to drop.
+    pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning"),
+    # Ax 1.3.1's own client calls it.
+    pytest.mark.filterwarnings("ignore:add_tracking_metric is deprecated:DeprecationWarning"),
+]
+
+ax_data = pytest.importorskip("ax.core.data")
+
+from ax.api.client import Client  # noqa: E402
+from ax.api.configs import ChoiceParameterConfig  # noqa: E402
+from ax.core.experiment import Experiment  # noqa: E402
+from ax.exceptions.core import SearchSpaceExhausted  # noqa: E402
+
+from milp_search.core.arm import Arm  # noqa: E402
+from milp_search.core.trial import Measurement, Objective, TrialStatus  # noqa: E402
+from milp_search.search import presets  # noqa: E402
+from milp_search.search.ax_bridge import (  # noqa: E402
+    ax_experiment,
+    ax_trials,
+    saas_nehvi_generation_strategy,
+)
+from milp_search.space.search_space import SearchSpace, configure  # noqa: E402
+
+from .small_space import (  # noqa: E402
+    LOSS,
+    ROUGE,
+    SIZE,
+    TINY,
+    measured,
+    parameters_of,
+    plan_of,
+    small_space,
+)
+
+OBJECTIVES = [LOSS, ROUGE, SIZE]
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(presets.PRESETS, "tiny", TINY)
+
+
+def attach(experiment: Experiment, trial: Any, values: dict[str, Measurement]) -> None:
+    rows = [
+        {
+            "trial_index": trial.index,
+            "arm_name": trial.arm.name,
+            "metric_name": name,
+            "metric_signature": name,
+            "mean": value.mean,
+            "sem": math.nan if value.sem is None else value.sem,
+        }
+        for name, value in values.items()
+    ]
+    experiment.attach_data(ax_data.Data(df=pd.DataFrame(rows)))
+
+
+def evaluate(experiment: Experiment, run: Any) -> Any:
+    trial = experiment.new_trial(run).mark_running(no_runner_required=True)
+    arm = Arm(trial.arm.parameters)
+    values = {**measured(arm), "trainable_params": Measurement(parameters_of(arm), 0.0)}
+    attach(experiment, trial, values)
+    return trial.mark_completed()
+
+
+def test_the_experiment_has_ordered_choices_and_thresholds() -> None:
+    experiment = ax_experiment(small_space(), [LOSS, Objective("rouge_l", "maximize")])
+    ranks = experiment.search_space.parameters["lora_rank"]
+    assert ranks.values == [2, 8, 32]
+    assert ranks.is_ordered
+    config = experiment.optimization_config
+    assert config.objective.expression == "-loss, rouge_l"
+    assert [one.bound for one in config.objective_thresholds] == [3.0]
+
+
+def test_one_objective_makes_a_plain_experiment() -> None:
+    config = ax_experiment(small_space(), [LOSS]).optimization_config
+    assert not config.is_moo_problem
+
+
+def test_a_loop_through_ax_alone_uses_both_nodes_and_repeats_no_plan() -> None:
+    experiment = ax_experiment(small_space(), OBJECTIVES)
+    strategy = saas_nehvi_generation_strategy(
+        small_space(),
+        OBJECTIVES,
+        initial_trials=4,
+        preset="tiny",
+        exact={"trainable_params": parameters_of},
+    )
+    nodes = []
+    for _ in range(6):
+        [[run]] = strategy.gen(experiment, n=1)
+        nodes.append(strategy.current_node_name)
+        evaluate(experiment, run)
+    assert nodes == ["sobol"] * 4 + ["saas_nehvi"] * 2
+    [[batch]] = strategy.gen(experiment, n=2)
+    arms = [*(trial.arm for trial in experiment.trials.values()), *batch.arms]
+    assert len({plan_of(Arm(arm.parameters)).fingerprint() for arm in arms}) == 8
+
+
+def test_axs_client_drives_it_too() -> None:
+    client = Client()
+    client.configure_experiment(
+        parameters=[
+            ChoiceParameterConfig(
+                name=one.name, values=[*one.values], parameter_type="int", is_ordered=True
+            )
+            for one in small_space().parameters
+        ]
+    )
+    client.configure_optimization(
+        objective="-loss, rouge_l", outcome_constraints=["loss <= 3.0", "rouge_l >= 0.0"]
+    )
+    client.set_generation_strategy(
+        saas_nehvi_generation_strategy(
+            small_space(), [LOSS, ROUGE], initial_trials=3, preset="tiny"
+        )
+    )
+    for _ in range(4):
+        for index, parameters in client.get_next_trials(1).items():
+            values = measured(Arm(parameters))
+            client.complete_trial(index, {name: (one.mean, 0.01) for name, one in values.items()})
+    assert len(client.get_pareto_frontier()) > 0
+
+
+def test_a_trial_with_nan_counts_as_failed_and_without_sem_as_unknown() -> None:
+    experiment = ax_experiment(small_space(), OBJECTIVES)
+    strategy = saas_nehvi_generation_strategy(small_space(), OBJECTIVES, preset="tiny")
+    trials = []
+    for value in (1.0, math.nan):
+        [[run]] = strategy.gen(experiment, n=1)
+        trial = experiment.new_trial(run).mark_running(no_runner_required=True)
+        frame = {"trial_index": trial.index, "arm_name": trial.arm.name, "sem": math.nan}
+        named = {"metric_name": "loss", "metric_signature": "loss", "mean": value}
+        experiment.attach_data(ax_data.Data(df=pd.DataFrame([{**frame, **named}])))
+        trials.append(trial.mark_completed())
+    read = ax_trials(experiment, experiment.lookup_data(), ["loss"])
+    assert [one.status for one in read] == [TrialStatus.COMPLETED, TrialStatus.FAILED]
+    assert read[0].measurements["loss"].sem is None
+
+
+def test_an_exhausted_space_is_axs_own_error() -> None:
+    settings = {"lora_rank": [1, 2], "time_splits": 1, "retrieved_items": 0, "communities": 1}
+    space = SearchSpace("two", 2, configure(settings, 2))
+    experiment = ax_experiment(space, [LOSS])
+    strategy = saas_nehvi_generation_strategy(space, [LOSS], preset="tiny")
+    for _ in range(2):
+        [[run]] = strategy.gen(experiment, n=1)
+        experiment.new_trial(run)
+    with pytest.raises(SearchSpaceExhausted):
+        strategy.gen(experiment, n=1)

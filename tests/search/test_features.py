@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from milp_search.core.arm import Arm
+from milp_search.core.plan import AdapterPlan, TrialPlan
+from milp_search.search.domain import Domain
+from milp_search.search.features import plan_features
+
+from .small_space import parameters_of, plan_of, small_space
+
+
+@cache
+def small_domain() -> Domain:
+    return Domain(small_space().parameters, plan_of, {"trainable_params": parameters_of})
+
+
+def test_features_are_the_realised_network() -> None:
+    plan = TrialPlan("logo", AdapterPlan((0, 7, 1)), time_splits=5, communities=1)
+    log = math.log1p
+    expected = [0, log(7), log(1), log(2), log(8), log(5), log(1), log(1), 1]
+    assert plan_features(plan) == pytest.approx(expected)
+
+
+def test_without_adapters_the_first_active_layer_is_beyond_the_last() -> None:
+    assert plan_features(TrialPlan("logo", AdapterPlan((0, 0, 0))))[-1] == 3.0
+
+
+def test_inputs_of_the_corners_span_the_unit_interval() -> None:
+    domain = small_domain()
+    corners = [(0,) * len(domain.sizes), tuple(size - 1 for size in domain.sizes)]
+    inputs = domain.inputs([domain.candidate(point) for point in corners])
+    assert inputs.min() == 0.0
+    assert inputs.max() == 1.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_equal_networks_are_one_candidate(data: st.DataObject) -> None:
+    domain = small_domain()
+    first, second = (
+        domain.candidate(tuple(data.draw(st.integers(0, size - 1)) for size in domain.sizes))
+        for _ in range(2)
+    )
+    same = bool(np.array_equal(domain.inputs([first]), domain.inputs([second])))
+    assert same == (first.fingerprint == second.fingerprint)
+
+
+def test_neighbours_differ_in_one_place() -> None:
+    domain = small_domain()
+    point = (0,) * len(domain.sizes)
+    around = [*domain.neighbours(point)]
+    assert len(around) == sum(size - 1 for size in domain.sizes)
+    assert all(sum(a != b for a, b in zip(point, one, strict=True)) == 1 for one in around)
+
+
+def test_a_foreign_arm_has_no_point_and_an_own_one_comes_back() -> None:
+    domain = small_domain()
+    point = tuple(size - 1 for size in domain.sizes)
+    assert domain.point(domain.candidate(point).arm) == point
+    assert domain.point(Arm({"lora_rank": 3})) is None
+
+
+def test_a_space_of_one_plan_still_has_an_input() -> None:
+    domain = Domain((), lambda arm: TrialPlan("logo", AdapterPlan((1,))), {})
+    assert domain.inputs([domain.candidate(())]).tolist() == [[0.0]]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from milp_search.core.plan import AdapterPlan, TrialPlan
+from milp_search.search.domain import Domain
+from milp_search.search.initial_design import random_points, sobol_points, unseen
+from milp_search.search.proposal import SpaceExhausted
+from milp_search.space.parameter import Parameter
+
+from .small_space import plan_of, small_space
+
+
+def three_plans() -> Domain:
+    """Four arms of three plans: ranks 1 and 2 are one network."""
+    parameter = Parameter("lora_rank", (1, 2, 4, 8))
+    return Domain(
+        (parameter,),
+        lambda arm: TrialPlan("milp", AdapterPlan((max(2, int(arm["lora_rank"])),))),
+        {},
+    )
+
+
+def test_sobol_points_are_balanced_over_each_parameter() -> None:
+    points = [*islice(sobol_points((2, 4), seed=3), 64)]
+    for axis, size in enumerate((2, 4)):
+        counts = [sum(point[axis] == value for point in points) for value in range(size)]
+        assert counts == [64 // size] * size
+
+
+@pytest.mark.parametrize("draws", [sobol_points, random_points])
+def test_a_sequence_depends_on_its_seed(draws: object) -> None:
+    assert callable(draws)
+    first, again, other = ([*islice(draws((9, 9), seed), 20)] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_what_comes_next_depends_only_on_what_was_seen() -> None:
+    domain = Domain(small_space().parameters, plan_of, {})
+    whole = [one.fingerprint for one in unseen(domain, sobol_points, 0, (), 12)]
+    rest = [one.fingerprint for one in unseen(domain, sobol_points, 0, whole[:5], 7)]
+    assert len(set(whole)) == 12
+    assert rest == whole[5:]
+
+
+def test_fewer_come_back_near_the_end_and_then_none() -> None:
+    domain = three_plans()
+    found = unseen(domain, sobol_points, 0, (), 10)
+    assert len(found) == 3
+    with pytest.raises(SpaceExhausted, match="widen"):
+        unseen(domain, random_points, 0, {one.fingerprint for one in found}, 1)
+
+
+@pytest.mark.parametrize("draws", [sobol_points, random_points])
+def test_a_space_without_parameters_has_one_plan(draws: object) -> None:
+    assert callable(draws)
+    domain = Domain((), lambda arm: TrialPlan("milp", AdapterPlan((1,))), {})
+    assert len(unseen(domain, draws, 0, (), 4)) == 1

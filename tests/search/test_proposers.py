@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from milp_search.core.arm import Arm
+from milp_search.core.errors import SpecError
+from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
+from milp_search.search import presets, surrogates
+from milp_search.search import saas as saas_module
+from milp_search.search.proposal import Proposal, Proposer, SpaceExhausted
+from milp_search.search.proposers import PROPOSERS, make_proposer
+from milp_search.search.saas import FitError
+from milp_search.space.search_space import SearchSpace, configure
+
+from .small_space import (
+    LOSS,
+    ROUGE,
+    SIZE,
+    TINY,
+    completed,
+    parameters_of,
+    plan_of,
+    small_space,
+)
+
+MODELS = [name for name in sorted(PROPOSERS) if name not in ("sobol", "random")]
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(presets.PRESETS, "tiny", TINY)
+    monkeypatch.setitem(
+        presets.PRESETS,
+        "tiny_paper",
+        replace(TINY, outcome_transform="copula", acquisition="qnehvi"),
+    )
+
+
+def proposer(
+    name: str,
+    objectives: Sequence[Objective] = (LOSS, ROUGE, SIZE),
+    seed: int = 0,
+    preset: str = "tiny",
+    space: SearchSpace | None = None,
+) -> Proposer:
+    return make_proposer(
+        name,
+        space=space or small_space(),
+        objectives=objectives,
+        seed=seed,
+        initial_trials=6,
+        preset=preset,
+        exact={"trainable_params": parameters_of},
+    )
+
+
+def asked(name: str, trials: Sequence[Trial], count: int = 2, seed: int = 0) -> list[Arm]:
+    one = proposer(name, seed=seed)
+    one.observe(trials)
+    return [proposal.arm for proposal in one.propose(count)]
+
+
+def initial(count: int = 8, sem: float | None = 0.01) -> list[Trial]:
+    return completed(proposer("sobol").propose(count), sem=sem)
+
+
+def fingerprints(arms: Sequence[Arm]) -> list[str]:
+    return [plan_of(arm).fingerprint() for arm in arms]
+
+
+@pytest.mark.parametrize("name", sorted(PROPOSERS))
+def test_proposals_are_new_plans_of_the_space(name: str) -> None:
+    trials = initial()
+    trials[1] = replace(trials[1], status=TrialStatus.FAILED, measurements={})
+    trials[2] = replace(trials[2], status=TrialStatus.RUNNING, measurements={})
+    trials[3] = replace(trials[3], status=TrialStatus.ABANDONED, measurements={})
+    arms = asked(name, trials, count=3)
+    assert all(small_space().contains(arm) for arm in arms)
+    assert len({*fingerprints(arms), *fingerprints([one.arm for one in trials])}) == 3 + 8
+
+
+@pytest.mark.parametrize("name", sorted(PROPOSERS))
+def test_the_same_trials_in_any_order_give_the_same_proposals(name: str) -> None:
+    trials = initial()
+    shuffled = random.Random(0).sample(trials, len(trials))
+    assert asked(name, trials) == asked(name, shuffled)
+
+
+def test_another_seed_gives_other_proposals() -> None:
+    trials = initial()
+    assert asked("gp_nehvi", trials, seed=0) != asked("gp_nehvi", trials, seed=1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sobol_design_comes_first(name: str) -> None:
+    one = proposer(name)
+    one.observe(initial(4))
+    proposals = one.propose(3)
+    assert [proposal.origin for proposal in proposals] == ["sobol", "sobol", name]
+    design = proposer("sobol").propose(6)
+    assert [one.arm for one in proposals[:2]] == [one.arm for one in design[4:]]
+
+
+@pytest.mark.parametrize("statuses", [["failed"] * 6, ["running"] * 5 + ["completed"]])
+def test_sobol_goes_on_while_fewer_than_two_trials_are_completed(statuses: list[str]) -> None:
+    trials = [
+        replace(trial, status=TrialStatus(status))
+        for trial, status in zip(initial(6), statuses, strict=True)
+    ]
+    one = proposer("gp_nehvi")
+    one.observe(trials)
+    proposals = one.propose(2)
+    assert [proposal.origin for proposal in proposals] == ["sobol", "sobol"]
+    design = proposer("sobol").propose(8)
+    assert [one.arm for one in proposals] == [one.arm for one in design[6:]]
+
+
+def test_pending_plans_change_what_is_proposed() -> None:
+    trials = initial()
+    first = asked("gp_nehvi", trials, count=1)
+    waiting = Trial(len(trials), first[0], status=TrialStatus.RUNNING)
+    assert fingerprints(asked("gp_nehvi", [*trials, waiting], count=1)) != fingerprints(first)
+
+
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        [LOSS],
+        [LOSS, ROUGE],
+        [LOSS, SIZE],
+        [Objective("loss", "minimize"), Objective("rouge_l", "maximize")],
+        [LOSS, ROUGE, SIZE, Objective("mae", "minimize", 2.0)],
+    ],
+    ids=lambda objectives: "-".join(one.metric for one in objectives),
+)
+@pytest.mark.parametrize("preset", ["tiny", "tiny_paper"])
+def test_one_to_four_objectives_are_served(objectives: list[Objective], preset: str) -> None:
+    trials = [
+        replace(one, measurements={**one.measurements, "mae": Measurement(1.0 / (1 + one.index))})
+        for one in initial()
+    ]
+    one = proposer("gp_nehvi", objectives, preset=preset)
+    one.observe(trials)
+    assert len(one.propose(2)) == 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_constant_objectives_and_repeated_observations_are_served(name: str) -> None:
+    flat = {"loss": Measurement(1.0, 0.0), "rouge_l": Measurement(0.5, 0.0)}
+    trials = [replace(one, measurements=flat) for one in initial()]
+    again = [replace(one, index=one.index + len(trials)) for one in trials]
+    assert len(asked(name, [*trials, *again])) == 2
+
+
+@pytest.mark.slow
+def test_noise_that_is_not_known_is_inferred() -> None:
+    assert len(asked("saas_nehvi", initial(sem=None))) == 2
+
+
+def test_better_arms_than_the_design_are_found() -> None:
+    trials = initial()
+    best = min(one.measurements["loss"].mean for one in trials)
+    one = proposer("gp_nehvi", [LOSS])
+    for _ in range(4):
+        one.observe(trials)
+        trials += completed(one.propose(2), first=len(trials))
+    found = min(one.measurements["loss"].mean for one in trials)
+    assert found < best
+
+
+def one_axis() -> SearchSpace:
+    settings = {"lora_rank": [1, 2, 4], "time_splits": 1, "retrieved_items": 0, "communities": 1}
+    return SearchSpace("ranks", 2, configure(settings, 2))
+
+
+@pytest.mark.parametrize("name", ["sobol", "random", "gp_nehvi"])
+def test_an_exhausted_space_says_so(name: str) -> None:
+    one = proposer(name, [LOSS], space=one_axis())
+    proposals = one.propose(5)
+    assert len(proposals) == 3
+    done = [
+        Trial(
+            index,
+            proposal.arm,
+            status=TrialStatus.COMPLETED,
+            measurements={"loss": Measurement(1.0 + index)},
+        )
+        for index, proposal in enumerate(proposals)
+    ]
+    one.observe(done)
+    with pytest.raises(SpaceExhausted):
+        one.propose(1)
+    six = [*done, *(replace(trial, index=3 + trial.index) for trial in done)]
+    one.observe(six)
+    with pytest.raises(SpaceExhausted):
+        one.propose(1)
+
+
+def test_the_design_may_take_the_last_plan() -> None:
+    space = one_axis()
+    one = make_proposer(
+        "gp_nehvi", space=space, objectives=[LOSS], seed=0, initial_trials=3, preset="tiny"
+    )
+    first = one.propose(2)
+    done = [
+        Trial(
+            index,
+            proposal.arm,
+            status=TrialStatus.COMPLETED,
+            measurements={"loss": Measurement(1.0 + index)},
+        )
+        for index, proposal in enumerate(first)
+    ]
+    one.observe(done)
+    assert [proposal.origin for proposal in one.propose(4)] == ["sobol"]
+
+
+def test_without_jax_the_fallback_is_announced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(saas_module, "nuts_available", lambda: False)
+    with caplog.at_level(logging.WARNING):
+        one = proposer("saas_nehvi")
+    assert one.name == "map_saas"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "map_saas" in caplog.text
+
+
+def test_a_chain_that_fails_falls_back_for_one_proposal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise FitError("expected finite hyperparameters from NUTS, got none")
+
+    monkeypatch.setattr(surrogates, "fit_saas", fail)
+    assert len(asked("saas_nehvi", initial(), count=1)) == 1
+    assert "map_saas" in caplog.text
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(SpecError, match="saas_nehvi"):
+        proposer("tpe")
+    with pytest.raises(SpecError, match="paper"):
+        proposer("sobol", preset="fast")
+
+
+def test_something_must_be_measured() -> None:
+    with pytest.raises(SpecError, match="measured"):
+        proposer("saas_nehvi", [SIZE])
+
+
+def test_the_paper_preset_has_autopefts_numbers() -> None:
+    paper = presets.engine_settings("paper")
+    assert (paper.initial_trials, paper.batch, paper.evaluations, paper.restarts) == (
+        100,
+        4,
+        2000,
+        10,
+    )
+    assert (paper.warmup_steps, paper.samples, paper.thinning) == (128, 64, 4)
+    assert paper.outcome_transform == "copula"
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 1000),
+    statuses=st.lists(st.sampled_from([*TrialStatus]), min_size=1, max_size=10),
+    count=st.integers(1, 3),
+)
+def test_any_history_gives_new_plans_of_the_space(
+    seed: int, statuses: list[TrialStatus], count: int
+) -> None:
+    presets.PRESETS["tiny"] = TINY
+    start: list[Proposal] = proposer("random", seed=seed).propose(len(statuses))
+    trials = [
+        replace(trial, status=status)
+        for trial, status in zip(completed(start), statuses, strict=True)
+    ]
+    arms = asked("gp_nehvi", trials, count=count, seed=seed)
+    assert all(small_space().contains(arm) for arm in arms)
+    assert len({*fingerprints(arms), *fingerprints([one.arm for one in trials])}) == count + len(
+        trials
+    )
