@@ -172,7 +172,9 @@ def _spec(study: Path, overrides: dict[str, Any]) -> Any:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    # A pipe or file has no width of its own; tables should not be folded for it.
+    return console if console.is_terminal else Console(width=max(console.width, 160))
 
 
 def _finish(code: int, folder: Path) -> None:

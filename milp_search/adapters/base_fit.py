@@ -12,7 +12,12 @@ import torch
 from safetensors.torch import load_file
 from transformers.pytorch_utils import Conv1D
 
-from milp_search.adapters.base_model import BaseModel, as_base_model, load_base_model
+from milp_search.adapters.base_model import (
+    BaseModel,
+    as_base_model,
+    load_base_model,
+    require_positions,
+)
 from milp_search.adapters.encoding import encode
 from milp_search.adapters.export import save_adapter
 from milp_search.adapters.jobs import Example, TrainJob
@@ -38,6 +43,7 @@ def fit_base(
 
     Source: LoGo, App. B.2; OPPU's task adapter.
     """
+    require_positions(base, settings.max_length)
     settings = replace(settings, learning_rate=settings.base_learning_rate)
     job = TrainJob(
         "base", tuple(examples), _task_plan(base), seed, epochs=settings.base_epochs, shuffle=True

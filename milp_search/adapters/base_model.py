@@ -83,6 +83,17 @@ def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:
     )
 
 
+def require_positions(base: BaseModel, length: int) -> None:
+    """Raises ModelError if the base has no positions for texts of so many tokens."""
+    positions = getattr(base.model.config, "max_position_embeddings", None)
+    if positions is not None and length > positions:
+        raise ModelError(
+            f"expected max_length to be at most {positions}, the positions of base model "
+            f"{base.name!r}, got {length}",
+            remedy=f"Set training.max_length to {positions} or less.",
+        )
+
+
 def read_shape(name: str, *, trust_remote_code: bool = False) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
     source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
-from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.base_model import BaseModel, require_positions
 from milp_search.adapters.encoding import (
     Encoded,
     encode,
@@ -39,6 +39,7 @@ class PeftTrainer:
     """An `AdapterTrainer` that trains and answers job by job."""
 
     def __init__(self, base: BaseModel, settings: TrainingSettings):
+        require_positions(base, settings.max_length)
         self.base, self.settings = base, settings
         self._vectors: dict[str, torch.Tensor] = {}
 
@@ -127,6 +128,9 @@ class PeftTrainer:
             input_ids=ids,
             attention_mask=mask,
             do_sample=False,
+            # Some models ship a penalty that forbids what the prompt says; copying is our point.
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
             max_new_tokens=self.settings.max_new_tokens,
             pad_token_id=self._pad,
             eos_token_id=tokenizer.eos_token_id,

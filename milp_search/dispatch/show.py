@@ -45,9 +45,10 @@ def print_front(folder: Path, console: Console) -> None:
         names = [objective.metric for objective in study.objectives]
         tested = any(study.tests(trial.index) for trial in front)
         columns = [*names, *(f"test {name}" for name in names if tested)]
-        table = Table("trial", "origin", "plan", title=f"Pareto front of {len(front)} trials")
+        table = Table("trial", "origin", title=f"Pareto front of {len(front)} trials", box=None)
+        table.add_column("rank per layer, T, c, k", no_wrap=True)
         for column in columns:
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
         for trial in front:
             values = [value_text(trial.measurements, name) for name in names]
             tests = over_seeds(study.tests(trial.index))
@@ -64,20 +65,17 @@ def value_text(measurements: Mapping[str, Measurement], name: str) -> str:
     if name not in measurements:
         return "-"
     value = measurements[name]
-    return f"{value.mean:.4g} ± {value.sem:.2g}" if value.sem else f"{value.mean:.6g}"
+    return f"{value.mean:.4g}±{value.sem:.1g}" if value.sem else f"{value.mean:.6g}"
 
 
 def plan_text(trial: Trial) -> str:
     """Returns a plan in few characters: rank per layer, then T, c and k where they count."""
     if trial.plan is None:
         return ""
-    ranks = ",".join(map(str, trial.plan.adapter.ranks))
-    counts = {
-        "T": trial.plan.time_splits,
-        "c": trial.plan.communities,
-        "k": trial.plan.retrieved_items,
-    }
-    return " ".join([f"r=({ranks})", *(f"{name}={n}" for name, n in counts.items() if n)])
+    plan = trial.plan
+    counts = {"T": plan.time_splits, "c": plan.communities, "k": plan.retrieved_items}
+    ranks = "-".join(map(str, plan.adapter.ranks)) if plan.adapter.total_rank else "no adapter"
+    return " ".join([ranks, *(f"{name}{count}" for name, count in counts.items() if count)])
 
 
 def copy_adapters(folder: Path, to: Path) -> list[Path]:

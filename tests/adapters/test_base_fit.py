@@ -14,6 +14,7 @@ from milp_search.adapters.base_fit import fit_base, load_fitted_base, merge_task
 from milp_search.adapters.export import save_adapter
 from milp_search.adapters.jobs import TrainJob
 from milp_search.adapters.peft_trainer import PeftTrainer
+from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 
@@ -87,6 +88,14 @@ def test_a_fit_without_examples_is_the_base_as_it_was(mode: Mode, tmp_path: Path
     fit_base(base, (), replace(SETTINGS, base_training=mode), 0, tmp_path / "base")
     again = load_fitted_base(llama(), mode, tmp_path / "base")
     assert same(weights(again.model), weights(llama().model))
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_texts_longer_than_the_model_has_positions_are_refused(mode: Mode, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, base_training=mode, max_length=129)
+    with pytest.raises(ModelError, match="at most 128"):
+        fit_base(gpt2(), EXAMPLES, settings, 0, tmp_path / "base")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("make", [llama, gpt2])

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import get_peft_model
+from peft.tuners.lora import LoraModel
 
 from adapters.making import gpt2, llama, same, weights
-from milp_search.adapters import lora
 from milp_search.adapters.lora import attached, fresh_adapter, lora_config
 from milp_search.core.errors import ModelError
 from milp_search.core.model_shape import trainable_parameters
@@ -85,14 +85,14 @@ def test_nothing_of_lora_is_left_after_detaching(base: Any) -> None:
 def test_nothing_of_lora_is_left_where_attaching_fails_halfway(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before, inject = weights(LLAMA.model), lora.LoraModel.inject_adapter
+    before, inject = weights(LLAMA.model), LoraModel.inject_adapter
 
     def fail_at_the_second(self: Any, model: Any, name: str, *args: Any, **options: Any) -> None:
         inject(self, model, name, *args, **options)
         if name == "stack1":
             raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(lora.LoraModel, "inject_adapter", fail_at_the_second)
+    monkeypatch.setattr(LoraModel, "inject_adapter", fail_at_the_second)
     plan = AdapterPlan((1, 1, 1))
     with pytest.raises(RuntimeError, match="out of memory"), attached(LLAMA, [plan, plan]):
         pass

@@ -13,8 +13,9 @@ from peft import LoraConfig, get_peft_model
 from adapters.making import EXAMPLES, gpt2, llama, mean_losses, response_losses, same, weights
 from milp_search.adapters import peft_trainer
 from milp_search.adapters.jobs import Adapter, Example, PredictJob, TrainJob
-from milp_search.adapters.lora import attached, fresh_adapter, load_weights
+from milp_search.adapters.lora import attached, fresh_adapter, load_weights, parameters
 from milp_search.adapters.peft_trainer import PeftTrainer, rate_factor, step_plan
+from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 
@@ -127,7 +128,7 @@ def reference(job: TrainJob, base: Any) -> tuple[Adapter, list[float]]:
         optimizer.param_groups[0]["lr"] = 1e-2 * rate
         tokens = torch.cat([response_losses(model, base.tokenizer, one) for one in batch])
         optimizer.zero_grad()
-        tokens.mean().backward()
+        tokens.mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(tokens.detach().mean()))
     tensors = {
@@ -138,7 +139,7 @@ def reference(job: TrainJob, base: Any) -> tuple[Adapter, list[float]]:
 
 
 def test_training_equals_a_plain_loop_over_a_peft_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = []
+    steps: list[float] = []
 
     def spy(model: Any, *batch: torch.Tensor) -> torch.Tensor:
         losses = token_losses(model, *batch)
@@ -176,9 +177,7 @@ def test_two_loras_of_rank_r_equal_one_of_rank_2r() -> None:
     with attached(BASE, [half.plan for half in halves]) as names:
         for name, half in zip(names, halves, strict=True):
             load_weights(BASE.model, name, half)
-        both = [
-            w for name in names for w in peft_trainer.parameters(BASE.model, name, [*start.tensors])
-        ]
+        both = [w for name in names for w in parameters(BASE.model, name, [*start.tensors])]
         for weight in both:
             weight.requires_grad_(True)
         rows = [TRAINER._encode(example) for example in EXAMPLES]
@@ -309,7 +308,7 @@ def test_a_generation_is_the_greedy_one_of_its_prompt_alone(make: Any) -> None:
 
 def test_a_generation_is_greedy_though_the_model_prefers_to_sample() -> None:
     base = llama()
-    base.model.generation_config.update(do_sample=True, temperature=0.6, top_p=0.9)
+    base.model.generation_config.update(do_sample=True, temperature=0.6, repetition_penalty=3.0)
     answers = PeftTrainer(base, SETTINGS).predict([PredictJob(EXAMPLES)])[0]
     assert [answer.generated for answer in answers] == [greedy(base, one) for one in EXAMPLES]
 
@@ -343,6 +342,11 @@ def test_answers_do_not_depend_on_the_order_of_jobs(order: list[int]) -> None:
     jobs = [PredictJob(EXAMPLES[:3], stack, generate=False) for stack in stacks]
     apart = [TRAINER.predict([job])[0] for job in jobs]
     assert TRAINER.predict([jobs[i] for i in order]) == [apart[i] for i in order]
+
+
+def test_texts_longer_than_the_model_has_positions_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"at most 128(.|\n)*got 129(.|\n)*training.max_length"):
+        PeftTrainer(gpt2(), replace(SETTINGS, max_length=129))
 
 
 def test_no_queries_have_no_answers() -> None:

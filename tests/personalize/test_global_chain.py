@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -71,7 +72,7 @@ def test_the_periods_of_a_community_are_its_members_histories_in_order_of_time()
         seen = [{example.response[1:] for example in job.examples} for job in jobs]
         assert sorted(text for part in seen for text in part) == sorted(text for _, text in pool)
         times = {text: time for time, text in pool}
-        for early, late in zip(seen, seen[1:], strict=False):
+        for early, late in pairwise(seen):
             assert max(times[text] for text in early) <= min(times[text] for text in late)
 
 
