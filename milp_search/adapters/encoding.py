@@ -95,7 +95,8 @@ def _start(tokenizer: Any) -> tuple[int, ...]:
 
 def _tokens(tokenizer: Any, text: str) -> tuple[int, ...]:
     # Split: a user who writes "</s>" means these four characters and no end token.
-    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+    # Not verbose: long texts are cut by us, and the tokenizer would warn of their length.
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
     return tuple(encoded["input_ids"])
 
 

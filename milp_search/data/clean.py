@@ -40,7 +40,12 @@ def _spoken(items: Iterable[Interaction], dropped: Counter[str]) -> Iterable[Int
         if not item.query or not item.response:
             dropped["empty text"] += 1
         else:
-            yield item
+            yield replace(item, query=well_formed(item.query), response=well_formed(item.response))
+
+
+def well_formed(text: str) -> str:
+    """Returns the text with "?" for lone surrogates: JSON holds them, no tokenizer takes them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _distinct(items: Iterable[Interaction], dropped: Counter[str]) -> Iterable[Interaction]:

@@ -93,6 +93,14 @@ def _placed(file: Path | None, key: str) -> Iterator[None]:
 def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
     """Creates a study and drives it to its end; returns the exit code.
 
+    Args:
+        prepared: What the study file names.
+        folder: Where the study shall live.
+        console: Where progress is printed.
+
+    Returns:
+        The exit code.
+
     Raises:
         StudyError: The folder holds a study already.
     """
@@ -129,6 +137,13 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
 
 def resume_study(folder: Path, console: Console) -> int:
     """Goes on with a study where it stopped; returns the exit code.
+
+    Args:
+        folder: Where the study lives.
+        console: Where progress is printed.
+
+    Returns:
+        The exit code.
 
     Raises:
         InputError: There is no study, another driver runs it, or its data has changed.

@@ -81,6 +81,13 @@ def plan_text(trial: Trial) -> str:
 def copy_adapters(folder: Path, to: Path) -> list[Path]:
     """Copies the front's adapters, and the base stage they stand on, and returns the folders.
 
+    Args:
+        folder: The study's folder.
+        to: Where to; made if it is not there.
+
+    Returns:
+        One folder a front trial.
+
     Raises:
         StudyError: A front trial has no adapters on disk.
     """
@@ -100,6 +107,12 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
 
 def check_file(file: Path) -> str:
     """Returns a line that says what kind of file it is, if it is a good one.
+
+    Args:
+        file: A study or space file.
+
+    Returns:
+        The line.
 
     Raises:
         SpecError: It is not.

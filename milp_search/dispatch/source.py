@@ -26,15 +26,11 @@ _logger = logging.getLogger(__name__)
 
 @final
 class StudySource:
-    """A `JobSource` over a study: everything it hands out is in the store first.
-
-    Attributes:
-        stopping: Once true, no new job is handed out.
-    """
+    """A `JobSource` over a study: everything it hands out is in the store first."""
 
     def __init__(self, study: Study, spec: StudySpec, on_change: Callable[[], None] | None = None):
         self.study, self.spec = study, spec
-        self.stopping = False
+        self.stopping = False  # once true, no new job is handed out
         self._on_change = on_change or (lambda: None)
         self._queue: deque[Job] = deque()
         self._running: set[str] = set()

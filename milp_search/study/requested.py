@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from milp_search.core.errors import SpecError
-from milp_search.core.methods import METHODS
 from milp_search.core.trial import Objective
 
 
@@ -30,21 +29,23 @@ def checked_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]
     return tuple(objectives)
 
 
-def checked_method(method: str) -> str:
-    """Returns the method's name.
+def checked_name(kind: str, name: str, known: Collection[str]) -> str:
+    """Returns the name of a method, proposer or preset.
 
     Args:
-        method: The name as given.
+        kind: What it names, for the message.
+        name: The name as given.
+        known: All such names.
 
     Returns:
-        The same.
+        The same name.
 
     Raises:
-        SpecError: There is no such method.
+        SpecError: There is no such name.
     """
-    if method not in METHODS:
-        raise SpecError(f"expected a method ({', '.join(METHODS)}), got {method!r}")
-    return method
+    if name not in known:
+        raise SpecError(f"expected a {kind} ({', '.join(known)}), got {name!r}")
+    return name
 
 
 def all_metrics(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 from milp_search.core.arm import Arm
 from milp_search.core.errors import StudyError
+from milp_search.core.methods import METHODS
 from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Failure, Measurement, Objective, Trial
@@ -39,7 +40,7 @@ from milp_search.study.lock import DriverLock
 from milp_search.study.measured import checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
 from milp_search.study.replay import StudyState, apply, find_trial, replay
-from milp_search.study.requested import all_metrics, checked_method, checked_objectives
+from milp_search.study.requested import all_metrics, checked_name, checked_objectives
 from milp_search.study.store import EventStore
 
 if TYPE_CHECKING:
@@ -120,14 +121,18 @@ class Study:
             StudyError: The folder holds a study, or cannot be written.
             SpecError: There is no objective, one is named twice, or the method is unknown.
         """
+        # numpy comes with the table of proposers, and opening a study does not need it.
+        from milp_search.search.presets import PRESETS
+        from milp_search.search.proposers import PROPOSERS
+
         created = Created(
             space=space.as_dict(),
             objectives=checked_objectives(objectives),
             seed=seed,
             initial_trials=initial_trials,
-            proposer=proposer,
-            preset=preset,
-            method=checked_method(method),
+            proposer=checked_name("proposer", proposer, PROPOSERS),
+            preset=checked_name("preset", preset, PRESETS),
+            method=checked_name("method", method, METHODS),
             metrics=all_metrics(objectives, metrics),
             exact=tuple(sorted(exact or {})),
             shape=shape,

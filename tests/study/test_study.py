@@ -327,6 +327,8 @@ def test_a_study_that_was_never_fully_created_is_named_and_can_be_created(
         ({"objectives": []}, "at least one objective"),
         ({"objectives": [GOALS[0], GOALS[0]]}, "got 'loss' 2 times"),
         ({"method": "mlip"}, "expected a method"),
+        ({"proposer": "saas"}, "expected a proposer"),
+        ({"preset": "papers"}, "expected a preset"),
     ],
 )
 def test_a_study_that_makes_no_sense_leaves_no_folder(
