@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from adapters.making import llama
 
+from adapters.making import llama
 from milp_search.adapters.jobs import Adapter, TrainJob
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.core.errors import SpecError
