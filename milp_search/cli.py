@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -155,6 +156,8 @@ def doctor() -> None:
 def main() -> None:
     """Runs the command line; bad input exits with code 2 and one message."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # JAX warns of every fork; those of Ray and of subprocess run another program at once.
+    warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
     try:
         app()
     except InputError as error:

@@ -47,9 +47,10 @@ class RunnerFactory:
 
     def __call__(self) -> RunJob:
         """Returns a function that runs the study's jobs in this process."""
-        # One process a core: threads that wait for one another are many times slower.
-        torch.set_num_threads(1)
-        return TrialRunner(self.folder, load_study_spec(self.folder / SPEC_NAME)).run
+        spec = load_study_spec(self.folder / SPEC_NAME)
+        # No more threads than cores set aside: those that wait for one another are slow.
+        torch.set_num_threads(max(int(spec.dispatch.cpus_per_trial), 1))
+        return TrialRunner(self.folder, spec).run
 
 
 class TrialRunner:

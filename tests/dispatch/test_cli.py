@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from dispatch.small_study import small_study
+from milp_search.core.trial import TrialStatus
+from milp_search.study.study import Study
 
 COMMAND = [sys.executable, "-m", "milp_search"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
@@ -147,24 +149,37 @@ def test_a_dry_run_trains_and_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_killed_in_its_middle_goes_on_without_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [("--local",), ("--parallel", "2")], ids=["local", "ray"])
+def test_a_study_killed_in_its_middle_goes_on_without_loss(
+    tmp_path: Path, mode: tuple[str, ...]
+) -> None:
     out = tmp_path / "out"
     file = small_study(tmp_path, trials=6)
     driver = subprocess.Popen(
-        [*COMMAND, "run", str(file), "--out", str(out), "--local"],
+        [*COMMAND, "run", str(file), "--out", str(out), *mode],
         env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     _wait_for(lambda: len(list((out / "results").glob("search-*.json"))) >= 2)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    before = {path.name: path.read_text() for path in (out / "results").glob("*.json")}
+    before = _completed(out)
+    assert before
     done = milp_search("resume", out)
     assert done.returncode == 0, done.stderr
     assert "6/6 trials" in done.stdout
-    after = {path.name: path.read_text() for path in (out / "results").glob("*.json")}
-    assert {name: after[name] for name in before} == before
-    searched = sorted(name.split("-")[1] for name in after if name.startswith("search-"))
-    assert searched == [f"{index:05d}" for index in range(6)]
+    after = _completed(out)
+    assert sorted(after) == list(range(6))
+    assert {index: after[index] for index in before} == before
+
+
+def _completed(folder: Path) -> dict[int, tuple[float, float | None]]:
+    """Returns loss and duration of each trial that is completed, by index."""
+    with Study.open(folder, read_only=True) as study:
+        return {
+            trial.index: (trial.measurements["loss"].mean, trial.duration_s)
+            for trial in study.trials
+            if trial.status is TrialStatus.COMPLETED
+        }
 
 
 @pytest.mark.slow
