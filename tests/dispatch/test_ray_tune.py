@@ -259,7 +259,7 @@ def python(script: str, **options: Path | str) -> subprocess.CompletedProcess[st
         [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
         env={**clean, **{name: str(value) for name, value in options.items()}},
         cwd=options["HOME"],
