@@ -27,7 +27,8 @@ class Progress:
             return
         self._last = line
         if self._console.is_terminal:
-            self._console.print(line, end="\r", overflow="crop", no_wrap=True, markup=False)
+            width = self._console.width - 1
+            self._console.print(line[:width].ljust(width), end="\r", markup=False)
         else:
             self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
@@ -39,9 +40,9 @@ class Progress:
     def _seconds_left(self) -> float | None:
         done = ended(self._study.trials)
         new = done - self._before
-        if new <= 0:
+        if new <= 0 or done >= self._budget:
             return None
-        return (time.monotonic() - self._start) / new * max(self._budget - done, 0)
+        return (time.monotonic() - self._start) / new * (self._budget - done)
 
 
 def progress_line(study: Study, budget: int, seconds_left: float | None) -> str:
@@ -54,7 +55,7 @@ def progress_line(study: Study, budget: int, seconds_left: float | None) -> str:
     hypervolume = study.hypervolume()
     parts += [f"hypervolume {hypervolume:.4g}"] if hypervolume is not None else []
     tested = sum(bool(study.tests(trial.index)) for trial in trials)
-    parts += [f"{tested} tested"] if tested else []
+    parts += [f"{tested} of the front tested"] if tested else []
     parts += [f"{clock(seconds_left)} left"] if seconds_left is not None else []
     return " | ".join(parts)
 
