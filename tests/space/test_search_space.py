@@ -17,7 +17,7 @@ from milp_search.core.plan import AdapterPlan, TrialPlan, plan_from_dict
 from milp_search.space.search_space import SearchSpace, configure
 from milp_search.space.space_file import load_search_space, shipped_spaces
 
-SPACE = load_search_space("quickstart", layers=3)
+SPACE = replace(load_search_space("quickstart", layers=3), alpha_over_rank=1.0)
 MAPS = (LinearMap("up", "mlp.up", 5, 7), LinearMap("down", "mlp.down", 7, 5))
 
 
