@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import tempfile
 import time
@@ -30,8 +29,8 @@ import numpy as np
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Measurement, Objective
 from milp_search.dispatch.drive import installed_versions
-from milp_search.dispatch.jobs import Job, outcome_from_dict
-from milp_search.dispatch.worker import adapters_folder
+from milp_search.dispatch.jobs import Job, Outcome, outcome_from_dict
+from milp_search.dispatch.worker import write_outcome
 from milp_search.search.pareto import hypervolume
 from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import load_study_spec
@@ -57,12 +56,10 @@ def evaluated(plan: TrialPlan, folder: Path) -> Mapping[str, Measurement]:
     job = Job("search", int(plan.fingerprint(), 16), 0, plan, TRAINING_SEED)
     file = folder / "results" / f"{job.name}.json"
     if not file.exists():
-        runner(str(folder)).run(job)
-        shutil.rmtree(adapters_folder(folder, job.trial), ignore_errors=True)
-    outcome = outcome_from_dict(json.loads(file.read_text())["outcome"])
-    if outcome.failure is not None:
-        raise RuntimeError(f"plan {plan} failed: {outcome.failure}")
-    return outcome.measurements
+        # Not `run`: another process may train the same plan, and adapters are not needed.
+        measurements, _ = runner(str(folder)).evaluate(plan, TRAINING_SEED, "validation")
+        write_outcome(folder, job, Outcome(measurements))
+    return outcome_from_dict(json.loads(file.read_text())["outcome"]).measurements
 
 
 def searched(proposer: str, seed: int, trials: int, folder: Path) -> dict[str, Any]:
