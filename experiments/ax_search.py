@@ -19,6 +19,7 @@ from ax.core.trial import Trial
 
 from milp_search import ax_experiment, load_search_space, saas_nehvi_generation_strategy
 from milp_search.core.arm import Arm
+from milp_search.core.model_shape import trainable_parameters
 from milp_search.dispatch.worker import TrialRunner
 from milp_search.study.spec_file import load_study_spec
 
@@ -37,8 +38,19 @@ def main() -> None:
         runner = TrialRunner(Path(folder), spec)
         space = load_search_space(spec.space, layers=runner.base.shape.layers)
         experiment = ax_experiment(space, spec.objectives)
+        shape = runner.base.shape
+
+        def parameters(arm: Arm) -> float:
+            """Returns the closed form of `trainable_params`, which is never modelled."""
+            adapter = space.plan(arm, spec.method).adapter
+            return float(trainable_parameters(adapter, shape.targets(adapter.target_maps)))
+
         strategy = saas_nehvi_generation_strategy(
-            space, spec.objectives, initial_trials=arguments.initial, seed=0
+            space,
+            spec.objectives,
+            initial_trials=arguments.initial,
+            seed=0,
+            exact={"trainable_params": parameters},
         )
         for _ in range(arguments.trials):
             (generated,) = strategy.gen(experiment, n=1)[0]
