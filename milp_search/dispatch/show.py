@@ -14,8 +14,8 @@ from milp_search.core.errors import StudyError
 from milp_search.core.methods import METHODS
 from milp_search.core.trial import Measurement, Trial
 from milp_search.data.formats import FORMATS
+from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.progress import progress_line
-from milp_search.dispatch.worker import adapters_folder
 from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
 from milp_search.space.space_file import load_search_space, shipped_spaces
 from milp_search.space.yaml_reader import read_yaml

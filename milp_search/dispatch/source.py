@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, final
 
 from milp_search.core.trial import Failure, Trial, TrialStatus
+from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, job_from_dict, outcome_from_dict
-from milp_search.dispatch.worker import RESULTS, adapters_folder
 from milp_search.search.proposal import SpaceExhausted
 from milp_search.study.spec import StudySpec
 from milp_search.study.study import Study

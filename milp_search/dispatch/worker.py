@@ -25,6 +25,7 @@ from milp_search.core.records import PersonalizationTask
 from milp_search.core.settings import TrainingSettings
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
+from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, RunJob
 from milp_search.metrics.table import METRICS, measure
 from milp_search.personalize.base_stage import base_examples, base_stage_key
@@ -34,8 +35,6 @@ from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec
 from milp_search.study.whole_file import write_whole
 
-ADAPTERS = "adapters"
-RESULTS = "results"
 TRAINABLE_PARAMS = "trainable_params"
 
 
@@ -165,11 +164,6 @@ def halved(settings: TrainingSettings, halvings: int) -> TrainingSettings:
     """Returns the settings with the micro-batch halved so many times, at least 1."""
     size = settings.micro_batch or settings.batch_size
     return replace(settings, micro_batch=max(size >> halvings, 1))
-
-
-def adapters_folder(folder: Path, trial: int) -> Path:
-    """Returns where a trial's adapters lie."""
-    return folder / ADAPTERS / f"trial-{trial}"
 
 
 def describe_failure(error: Exception) -> Failure:

@@ -11,9 +11,10 @@ import pytest
 from dispatch.small_study import SPACE, small_study
 from milp_search.core.model_shape import LinearMap, ModelShape
 from milp_search.core.trial import Failure, Measurement, TrialStatus
+from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, job_from_dict, outcome_from_dict
 from milp_search.dispatch.source import StudySource
-from milp_search.dispatch.worker import adapters_folder, write_outcome
+from milp_search.dispatch.worker import write_outcome
 from milp_search.space.space_file import load_search_space
 from milp_search.study.spec_file import load_study_spec
 from milp_search.study.study import Study

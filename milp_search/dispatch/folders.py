@@ -1,0 +1,13 @@
+"""Where things lie in a study's folder; imports nothing, so that looking at a study is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ADAPTERS = "adapters"
+RESULTS = "results"
+
+
+def adapters_folder(folder: Path, trial: int) -> Path:
+    """Returns where a trial's adapters lie."""
+    return folder / ADAPTERS / f"trial-{trial}"
