@@ -96,14 +96,19 @@ def require_positions(base: BaseModel, length: int) -> None:
 
 def read_shape(name: str, *, trust_remote_code: bool = False) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
-    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
-    config = _read(AutoConfig, name, source, trust_remote_code)
+    config = read_config(name, trust_remote_code=trust_remote_code)
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     except ValueError as error:
         raise _unreadable(name, error) from error
     return model_shape(model)
+
+
+def read_config(name: str, *, trust_remote_code: bool = False) -> Any:
+    """Returns a model's configuration, without reading weights."""
+    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
+    return _read(AutoConfig, name, source, trust_remote_code)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -60,6 +60,8 @@ class TrainJob:
         shuffle: Whether each pass goes in a random order; else in the order given.
         below: Frozen adapters that are active underneath.
         start: The adapter to start from; None starts from a fresh one (B = 0).
+        reusable: Whether another trial may ask for the very same adapter, so that it is worth
+            keeping; says nothing of the result.
     """
 
     key: str
@@ -71,6 +73,7 @@ class TrainJob:
     shuffle: bool = False
     below: tuple[Adapter, ...] = ()
     start: Adapter | None = None
+    reusable: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,14 @@ class AdapterTrainer(Protocol):
     """Trains adapters on a frozen base and answers with them.
 
     Results depend on each job alone: neither on its neighbours nor on the order of jobs.
+
+    Attributes:
+        settings: How adapters are trained.
+        halvings: How often what goes through the model in one pass is halved, for want of memory.
     """
 
     settings: TrainingSettings
+    halvings: int
 
     def train(self, jobs: Sequence[TrainJob]) -> list[Adapter]:
         """Returns one adapter per job, in order."""

@@ -36,16 +36,22 @@ _PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x le
 
 
 class PeftTrainer:
-    """An `AdapterTrainer` that trains and answers job by job."""
+    """An `AdapterTrainer` that trains and answers job by job.
+
+    `step_losses` holds, per adapter of the last `train`, the loss of each optimiser step.
+    """
 
     def __init__(self, base: BaseModel, settings: TrainingSettings):
         require_positions(base, settings.max_length)
         self.base, self.settings = base, settings
+        self.halvings = 0
+        self.step_losses: list[list[float]] = []
         self._vectors: dict[str, torch.Tensor] = {}
 
     def train(self, jobs: Sequence[TrainJob]) -> list[Adapter]:
         """Returns one adapter per job, in order; see `AdapterTrainer`."""
         trained = []
+        self.step_losses = []
         # LoRA modules are attached once for neighbours of one structure, then only reset.
         for plans, group in groupby(jobs, key=lambda job: (*_plans(job.below), job.plan)):
             with attached(self.base, plans) as names:
@@ -74,9 +80,9 @@ class PeftTrainer:
 
     @torch.no_grad()
     def _embedded(self, texts: Sequence[str]) -> torch.Tensor:
-        rows = [self._encode(Example(text, "")) for text in texts]
+        rows = [self.encode(Example(text, "")) for text in texts]
         vectors = torch.zeros(len(rows), self.base.model.config.hidden_size)
-        for places in _batches(rows):
+        for places in _batches(rows, self._predict_tokens):
             ids, mask, _ = training_batch([rows[i] for i in places], self._pad, self.base.device)
             output = self.base.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
             hidden, weights = output.hidden_states[-1].float(), mask.unsqueeze(-1).float()
@@ -86,15 +92,17 @@ class PeftTrainer:
     def _train_one(self, job: TrainJob, names: Sequence[str]) -> Adapter:
         start = job.start or fresh_adapter(job.key, job.plan, self.base.shape, job.seed)
         if job.plan.total_rank == 0 or not job.examples:
+            self.step_losses.append([])
             return Adapter(job.key, job.plan, start.tensors)
         name, model = names[-1], self.base.model
         self._load(names, (*_active(job.below), start))
         weights = parameters(model, name, [*start.tensors])
         for weight in weights:
             weight.requires_grad_(True)
-        rows = [self._encode(example) for example in job.examples]
-        fit(model, weights, [[rows[i] for i in step] for step in step_plan(job, self.settings)],
-            self.settings, self._pad)  # fmt: skip
+        rows = [self.encode(example) for example in job.examples]
+        steps = [[rows[i] for i in step] for step in step_plan(job, self.settings)]
+        losses = fit(model, weights, steps, self.settings, self._pad, self.halvings)
+        self.step_losses.append(losses)
         for weight in weights:
             weight.requires_grad_(False)
         return read_weights(model, name, job.key, job.plan, [*start.tensors])
@@ -104,12 +112,12 @@ class PeftTrainer:
             load_weights(self.base.model, name, adapter)
 
     def _answer(self, job: PredictJob) -> list[Answer]:
-        rows = [self._encode(example) for example in job.examples]
-        losses = _in_batches(rows, self._losses)
+        rows = [self.encode(example) for example in job.examples]
+        losses = _in_batches(rows, self._losses, self._predict_tokens)
         texts: list[str] | list[None] = [None] * len(rows)
         if job.generate:
-            prompts = [self._encode_prompt(example) for example in job.examples]
-            texts = _in_batches(prompts, self._generate)
+            prompts = [self.encode_prompt(example) for example in job.examples]
+            texts = _in_batches(prompts, self._generate, self._predict_tokens)
         return [
             Answer(loss, row.supervised, text)
             for loss, row, text in zip(losses, rows, texts, strict=True)
@@ -140,12 +148,18 @@ class PeftTrainer:
         )
         return [text.strip() for text in texts]
 
-    def _encode(self, example: Example) -> Encoded:
+    def encode(self, example: Example) -> Encoded:
+        """Returns the token ids of an example."""
         return encode(self.base.tokenizer, example, self.settings.max_length)
 
-    def _encode_prompt(self, example: Example) -> Encoded:
+    def encode_prompt(self, example: Example) -> Encoded:
+        """Returns the token ids of an example's prompt, to be continued."""
         room = self.settings.max_length - self.settings.max_new_tokens
         return encode_prompt(self.base.tokenizer, example.prompt, room)
+
+    @property
+    def _predict_tokens(self) -> int:
+        return _PREDICT_TOKENS >> self.halvings
 
     @property
     def _pad(self) -> int:
@@ -180,8 +194,9 @@ def fit(
     steps: Sequence[Sequence[Encoded]],
     settings: TrainingSettings,
     pad: int,
-) -> None:
-    """Trains the weights in place, one batch of rows per optimiser step.
+    halvings: int = 0,
+) -> list[float]:
+    """Trains the weights in place, one batch of rows per optimiser step; returns the steps' losses.
 
     AdamW with a linear warm-up and decay (MiLP, section 3.3); the loss is the mean over all
     supervised tokens of the step, whatever the micro-batches.
@@ -190,15 +205,21 @@ def fit(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     schedule = LambdaLR(optimizer, lambda step: rate_factor(step, len(steps), settings.warmup))
-    size = settings.micro_batch or settings.batch_size
+    size = max((settings.micro_batch or settings.batch_size) >> halvings, 1)
+    losses = []
     for rows in steps:
         supervised = sum(row.supervised for row in rows)
+        total = torch.zeros((), device=model.device)
         for first in range(0, len(rows), size):
             batch = training_batch(rows[first : first + size], pad, model.device)
-            (token_losses(model, *batch).sum() / max(supervised, 1)).backward()  # type: ignore[no-untyped-call]
+            loss = token_losses(model, *batch).sum() / max(supervised, 1)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
+        losses.append(total)
+    return [float(loss) for loss in losses]
 
 
 def rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -212,29 +233,30 @@ def token_losses(
 ) -> torch.Tensor:
     """Returns each target's negative log-likelihood in nats (rows x length - 1); 0 elsewhere."""
     logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    # Not over a transposed dimension: torch's sums are ten times less exact there.
     losses = cross_entropy(
-        logits.transpose(1, 2), targets[:, 1:], ignore_index=-100, reduction="none"
+        logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100, reduction="none"
     )
-    return losses
+    return losses.view(logits.shape[:2])
 
 
 def _in_batches(
-    rows: Sequence[Encoded], answer: Callable[[Sequence[Encoded]], Sequence[T]]
+    rows: Sequence[Encoded], answer: Callable[[Sequence[Encoded]], Sequence[T]], tokens: int
 ) -> list[T]:
     """Returns one answer per row, in order, however the rows are batched."""
     answers: dict[int, T] = {}
-    for places in _batches(rows):
+    for places in _batches(rows, tokens):
         batch = [rows[place] for place in places]
         answers.update(zip(places, answer(batch), strict=True))
     return [answers[place] for place in range(len(rows))]
 
 
-def _batches(rows: Sequence[Encoded]) -> Iterator[list[int]]:
-    """Yields the rows' indices in groups of similar length, bounded in rows x length."""
+def _batches(rows: Sequence[Encoded], tokens: int) -> Iterator[list[int]]:
+    """Yields the rows' indices in groups of similar length, of at most `tokens` rows x length."""
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     batch: list[int] = []
     for place in order:
-        if batch and (len(batch) + 1) * len(rows[place]) > _PREDICT_TOKENS:
+        if batch and (len(batch) + 1) * len(rows[place]) > tokens:
             yield batch
             batch = []
         batch.append(place)

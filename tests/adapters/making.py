@@ -14,7 +14,13 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from milp_search.adapters.base_model import BaseModel, as_base_model
@@ -55,6 +61,43 @@ def llama(layers: int = 3, seed: int = 0, *, start: bool = False) -> BaseModel:
         eos_token_id=None,
     )
     return as_base_model("tiny", LlamaForCausalLM(config), byte_tokenizer(start=start))
+
+
+_FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM, {"attention_bias": True, "mlp_bias": True}),
+    "mistral": (MistralConfig, MistralForCausalLM, {"head_dim": 12}),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 12}),
+}
+
+
+def model_of(family: str, layers: int = 3, seed: int = 0, **options: Any) -> BaseModel:
+    """Returns a random model of a family with its own specialities.
+
+    Llama has biases everywhere here, Mistral heads of another width than width / heads, Qwen 2
+    biases of queries, keys and values, Qwen 3 norms of queries and keys. `options` go into the
+    configuration.
+    """
+    torch.manual_seed(seed)
+    config_type, model_type, own = _FAMILIES[family]
+    sizes = {
+        "vocab_size": 260,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.2,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+    model = model_type(config_type(**{**sizes, **own, **options}))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            # They start as zeros and ones, which would hide a mistake.
+            if name.endswith("bias") or "norm" in name:
+                weight += 0.2 * torch.randn(weight.shape)
+    return as_base_model(family, model, byte_tokenizer())
 
 
 def gpt2(layers: int = 3, seed: int = 0) -> BaseModel:

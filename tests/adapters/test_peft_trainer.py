@@ -180,7 +180,7 @@ def test_two_loras_of_rank_r_equal_one_of_rank_2r() -> None:
         both = [w for name in names for w in parameters(BASE.model, name, [*start.tensors])]
         for weight in both:
             weight.requires_grad_(True)
-        rows = [TRAINER._encode(example) for example in EXAMPLES]
+        rows = [TRAINER.encode(example) for example in EXAMPLES]
         steps = [[rows[i] for i in step] for step in step_plan(JOB, SETTINGS)]
         peft_trainer.fit(BASE.model, both, steps, SETTINGS, TRAINER._pad)
         with torch.no_grad():
