@@ -6,9 +6,10 @@ import json
 
 from milp_search.adapters.jobs import Adapter, TrainJob
 from milp_search.core.records import Interaction, UserTask
-from milp_search.personalize.communities import communities, periods, profile_vectors
+from milp_search.personalize.communities import periods
 from milp_search.personalize.method import Run, Stacks
 from milp_search.personalize.retrieval import training_examples
+from milp_search.personalize.reuse import run_communities, run_profile_vectors
 
 
 def global_adapters(run: Run) -> Stacks:
@@ -22,8 +23,8 @@ def global_adapters(run: Run) -> Stacks:
     Source: LoGo, Eq. 4 and 5.
     """
     users = run.task.targets
-    vectors = profile_vectors(users, run.trainer)
-    groups = communities(vectors, run.plan.communities, run.seed)
+    vectors = run_profile_vectors(run)
+    groups = run_communities(run, vectors)
     members = [[users[place] for place in group] for group in groups]
     chains = [periods([user.history for user in group], run.plan.time_splits) for group in members]
     finals = _train_chains(run, members, chains)
@@ -48,6 +49,7 @@ def _train_chains(
                 steps=_steps(run.settings.global_steps, len(chains[place]), period),
                 shuffle=True,
                 start=current[place],
+                reusable=True,
             )
             for place in alive
         ]

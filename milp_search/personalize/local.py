@@ -7,7 +7,8 @@ from dataclasses import replace
 from milp_search.adapters.jobs import Adapter, Example, TrainJob
 from milp_search.core.records import UserTask
 from milp_search.personalize.method import Run, Stacks
-from milp_search.personalize.retrieval import injection_examples, training_examples
+from milp_search.personalize.retrieval import injection_examples
+from milp_search.personalize.reuse import run_training_examples
 
 
 def inject_memory(run: Run, below: Stacks) -> dict[str, Adapter]:
@@ -19,7 +20,7 @@ def inject_memory(run: Run, below: Stacks) -> dict[str, Adapter]:
         _job(run, user, below, injection_examples(user.history), run.settings.injection_epochs)
         for user in run.task.targets
     ]
-    return _by_user(run, jobs)
+    return _by_user(run, [replace(job, reusable=True) for job in jobs])
 
 
 def tune_on_instructions(
@@ -33,8 +34,7 @@ def tune_on_instructions(
     Source: MiLP, section 2.3 (instruction tuning); LoGo, Eq. 6-7 (the chronological order).
     """
     jobs = []
-    for user in run.task.targets:
-        examples = training_examples(user.history, run.plan.retrieved_items)
+    for user, examples in zip(run.task.targets, run_training_examples(run), strict=True):
         job = _job(run, user, below, examples, run.settings.tuning_epochs)
         first = None if start is None else start[user.user]
         jobs.append(replace(job, start=first, shuffle=shuffle))

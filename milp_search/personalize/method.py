@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from milp_search.adapters.jobs import Adapter, AdapterTrainer
+from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.plan import TrialPlan
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.settings import TrainingSettings
@@ -21,6 +22,9 @@ class Run:
         trainer: Trains and embeds.
         settings: Epochs and steps of the stages.
         seed: Seed of initialisation, order and k-means.
+        cache: Where stages that other trials may ask for are kept; None keeps nothing.
+        base_fingerprint: The trainer's base model in the cache's keys; where it is empty, nothing
+            that depends on the base is kept here.
     """
 
     task: PersonalizationTask
@@ -28,6 +32,8 @@ class Run:
     trainer: AdapterTrainer
     settings: TrainingSettings
     seed: int
+    cache: StageCache | None = None
+    base_fingerprint: str = ""
 
 
 Stacks = Mapping[str, tuple[Adapter, ...]]

@@ -41,13 +41,17 @@ class Retriever:
         With `before`, only items at earlier places of the history. Items without a word in
         common with the query are not returned. Of equal scores the later item wins.
         """
+        return [self._history[place] for place in sorted(self.ranked(query, k, before=before))]
+
+    def ranked(self, query: str, k: int, *, before: int | None = None) -> list[int]:
+        """Returns the places in the history of what `retrieve` returns, the best one first."""
         limit = len(self._history) if before is None else before
         wanted = [word for word in dict.fromkeys(words(query)) if self._knows(word)]
         if k == 0 or limit == 0 or self._index is None or not wanted:
             return []
         scores = self._index.get_scores(wanted)[:limit]
         best = np.lexsort((np.arange(limit), scores))[::-1][:k]
-        return [self._history[place] for place in sorted(best) if scores[place] > 0]
+        return [int(place) for place in best if scores[place] > 0]
 
     def _knows(self, word: str) -> bool:
         return self._index is not None and word in self._index.vocab_dict
@@ -60,11 +64,7 @@ def words(text: str) -> list[str]:
 
 def training_examples(history: Sequence[Interaction], k: int) -> tuple[Example, ...]:
     """Returns a user's history as examples, each with k items from before it in its prompt."""
-    retriever = Retriever(history)
-    return tuple(
-        _example(item, retriever.retrieve(item.query, k, before=place))
-        for place, item in enumerate(history)
-    )
+    return examples_with_items(history, history, training_rankings(history, k))
 
 
 def held_out_examples(
@@ -74,8 +74,42 @@ def held_out_examples(
 
     The items come from the training history alone, never from other held-out queries.
     """
-    retriever = Retriever(history)
-    return tuple(_example(query, retriever.retrieve(query.query, k)) for query in queries)
+    return examples_with_items(queries, history, held_out_rankings(history, queries, k))
+
+
+def training_rankings(history: Sequence[Interaction], depth: int) -> np.ndarray:
+    """Returns for each item the places of those before it that resemble it (items x depth).
+
+    The best one stands first, so that the first k columns are the ranking to depth k; -1 is none.
+    """
+    if depth == 0:
+        return _table([[]] * len(history), 0)
+    index = Retriever(history)
+    rows = [index.ranked(item.query, depth, before=n) for n, item in enumerate(history)]
+    return _table(rows, depth)
+
+
+def held_out_rankings(
+    history: Sequence[Interaction], queries: Sequence[Interaction], depth: int
+) -> np.ndarray:
+    """Returns for each query the places in the history that resemble it (queries x depth).
+
+    The best one stands first, as in `training_rankings`; -1 is none.
+    """
+    if depth == 0:
+        return _table([[]] * len(queries), 0)
+    index = Retriever(history)
+    return _table([index.ranked(query.query, depth) for query in queries], depth)
+
+
+def examples_with_items(
+    items: Sequence[Interaction], history: Sequence[Interaction], rankings: np.ndarray
+) -> tuple[Example, ...]:
+    """Returns the items as examples, each with the ranked items of the history in its prompt."""
+    return tuple(
+        _example(item, [history[place] for place in sorted(row) if place >= 0])
+        for item, row in zip(items, rankings.tolist(), strict=True)
+    )
 
 
 def injection_examples(history: Sequence[Interaction]) -> tuple[Example, ...]:
@@ -86,3 +120,10 @@ def injection_examples(history: Sequence[Interaction]) -> tuple[Example, ...]:
 def _example(item: Interaction, earlier: Sequence[Interaction]) -> Example:
     pairs = [(other.query, other.response) for other in earlier]
     return Example(prompt_text(item.query, pairs), answer_text(item.response))
+
+
+def _table(rows: Sequence[Sequence[int]], depth: int) -> np.ndarray:
+    table = np.full((len(rows), depth), -1, dtype=np.int32)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return table

@@ -13,7 +13,7 @@ from milp_search.personalize.method import Method, Run, Stacks
 from milp_search.personalize.milp import milp
 from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
-from milp_search.personalize.retrieval import held_out_examples
+from milp_search.personalize.reuse import run_held_out_examples
 
 Split = Literal["validation", "test"]
 
@@ -38,14 +38,10 @@ def train(run: Run) -> Stacks:
 def answer(run: Run, stacks: Stacks, split: Split, *, generate: bool) -> Predictions:
     """Returns the answers of the trained stacks to a split's queries, grouped by user."""
     users = run.task.targets
-    queries = [queries_of(user, split) for user in users]
+    queries = tuple(queries_of(user, split) for user in users)
     jobs = [
-        PredictJob(
-            held_out_examples(user.history, asked, run.plan.retrieved_items),
-            stacks[user.user],
-            generate,
-        )
-        for user, asked in zip(users, queries, strict=True)
+        PredictJob(examples, stacks[user.user], generate)
+        for user, examples in zip(users, run_held_out_examples(run, queries), strict=True)
     ]
     items = [
         Prediction(

@@ -59,7 +59,7 @@ class Recorder:
     """An `AdapterTrainer` that notes every job; another trainer may do the work behind it."""
 
     def __init__(self, behind: AdapterTrainer | None = None):
-        self.settings, self.behind = SETTINGS, behind
+        self.settings, self.halvings, self.behind = SETTINGS, 0, behind
         self.jobs: list[TrainJob] = []
         self.trained: list[Adapter] = []
         self.asked: list[PredictJob] = []
