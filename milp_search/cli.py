@@ -44,14 +44,16 @@ def run(
     out: Annotated[Path, typer.Option(help="The study's folder.", metavar="DIR")],
     trials: Annotated[int | None, typer.Option(help="Budget of trials.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of search and training.")] = None,
-    parallel: Annotated[int | None, typer.Option(help="Trials side by side.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Workers side by side.")] = None,
     base_model: Annotated[
         str | None, typer.Option(help="embedded, a folder or a hub name.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Data file or folder.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="No Ray, one trial at a time.")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="No Ray, one pack of trials at a time.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done; train nothing.")
     ] = False,

@@ -104,7 +104,10 @@ class Trial:
         origin: What proposed it (`sobol`, `saas_nehvi`, ...).
         measurements: Metric name to value; the objectives' and any others.
         failure: Why it failed, if it did.
-        duration_s: Seconds from start to end, if known.
+        duration_s: Its even share of the seconds of all trials trained together, if known.
+        pack: How many trials were trained together.
+        reused: What was taken from the study's cache, by kind, as hits and lookups; the trial's
+            share of its pack's.
     """
 
     index: int
@@ -115,3 +118,5 @@ class Trial:
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     failure: Failure | None = None
     duration_s: float | None = None
+    pack: int = 1
+    reused: Mapping[str, tuple[int, int]] = field(default_factory=dict)

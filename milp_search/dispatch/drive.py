@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import signal
 import threading
@@ -14,17 +15,21 @@ from types import FrameType
 
 from rich.console import Console
 
-from milp_search.adapters.base_model import read_shape
+from milp_search.adapters.base_model import read_config, read_shape
+from milp_search.adapters.packed.stack import unknown_blocks
+from milp_search.adapters.placed_base import place_base
 from milp_search.core.errors import DataError, InputError, StudyError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
 from milp_search.dispatch.local import run_local
+from milp_search.dispatch.memory import shared_memory_mib
 from milp_search.dispatch.progress import Progress, ended
-from milp_search.dispatch.source import StudySource
+from milp_search.dispatch.source import StudySource, largest_pack
 from milp_search.dispatch.worker import (
     TRAINABLE_PARAMS,
     RunnerFactory,
+    free_memory,
     measured_metrics,
     staged_base,
 )
@@ -39,6 +44,11 @@ from milp_search.study.spec_file import SPEC_NAME, load_study_spec, write_resolv
 from milp_search.study.study import STORE_NAME, Study
 
 NO_TRIAL_SUCCEEDED = 3
+
+# ours: the rest is for what else goes through the object store.
+_SHARED_PART = 0.8
+
+_logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "transformers", "peft", "ax-platform", "botorch", "gpytorch", "jax",
              "numpyro", "ray", "milp-search")  # fmt: skip
@@ -165,12 +175,12 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
     """Runs a study's remaining jobs, then writes its outputs; returns the exit code."""
     if spec.training.base_training != "none" and task.others:
         console.print(f"Base stage ({spec.training.base_training}) on {len(task.others)} users ...")
-        staged_base(study.folder, spec, task)
+        staged_base(study.folder, spec, task, workers_device(spec))
     progress = Progress(study, spec.budget.trials, console)
     source = StudySource(study, spec, on_change=progress.show)
     source.adopt()
     with _stopping_on_signals(source, console) as signals:
-        execute(source, study.folder, spec, console)
+        execute(source, study.folder, spec, task, console)
     progress.close()
     export(study)
     write_report(study)
@@ -182,27 +192,50 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
     return 0 if study.front() else NO_TRIAL_SUCCEEDED
 
 
-def execute(source: StudySource, folder: Path, spec: StudySpec, console: Console) -> None:
+def execute(
+    source: StudySource, folder: Path, spec: StudySpec, task: PersonalizationTask, console: Console
+) -> None:
     """Runs jobs until there are none: in this process, or through Ray Tune."""
     settings = spec.dispatch
+    reason = unknown_blocks(read_config(spec.base_model), spec.training.max_length)
+    if settings.trainer == "packed" and reason is not None:
+        console.print(f"Plain PEFT trains one adapter after another: no packed path ({reason}).")
+    packs = f"in packs of up to {largest_pack(settings, spec.batch)}"
     if settings.local:
-        console.print("Running trials in this process, one at a time.")
+        console.print(f"Running trials in this process, {packs}.")
         run_local(source, RunnerFactory(folder)())
         return
     # Ray takes seconds to import and is not needed for local runs.
-    from milp_search.dispatch.ray_tune import RaySettings, run_with_ray
+    from milp_search.dispatch.ray_tune import ray_settings, run_with_ray
 
-    console.print(f"Running up to {settings.parallel} trials side by side through Ray Tune.")
-    run_with_ray(
-        source,
-        make_runner=RunnerFactory(folder.absolute()),
-        settings=RaySettings(
-            parallel=settings.parallel,
-            cpus_per_trial=settings.cpus_per_trial,
-            gpus_per_trial=settings.gpus_per_trial,
-            address=settings.ray_address,
-        ),
-    )
+    console.print(f"Running trials on {settings.parallel} workers through Ray Tune, {packs}.")
+    make_runner = sharing_factory(folder.absolute(), spec, task)
+    placed = make_runner.placed
+    shared_mib = 0.0 if placed is None else placed.size_mib
+    run_with_ray(source, make_runner=make_runner, settings=ray_settings(settings, shared_mib))
+
+
+def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) -> RunnerFactory:
+    """Returns a factory that carries the base model, read once for all workers.
+
+    Where this machine's shared memory is too small for it, each worker reads its own.
+    """
+    base, stage = staged_base(folder, spec, task, workers_device(spec))
+    placed = place_base(base, half=spec.dispatch.gpus_per_trial > 0)
+    del base
+    free_memory()
+    free_mib = shared_memory_mib()
+    if spec.dispatch.ray_address is None and placed.size_mib > _SHARED_PART * free_mib:
+        _logger.info("shared memory has %.0f MiB free, too few for the base model", free_mib)
+        return RunnerFactory(folder)
+    return RunnerFactory(folder, placed, stage)
+
+
+def workers_device(spec: StudySpec) -> str:
+    """Returns the device whose number format the workers use: Ray hides GPUs not asked for."""
+    settings = spec.dispatch
+    hidden = not settings.local and settings.gpus_per_trial == 0 and settings.device == "auto"
+    return "cpu" if hidden else settings.device
 
 
 def installed_versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from milp_search.core.plan import TrialPlan
 from milp_search.dispatch.drive import Prepared
 from milp_search.dispatch.estimate import estimate
 from milp_search.dispatch.progress import clock
+from milp_search.dispatch.source import largest_pack
 from milp_search.space.search_space import SearchSpace
 
 _SAMPLES = 64
@@ -27,11 +28,12 @@ def print_dry_run(prepared: Prepared, console: Console) -> None:
     for parameter in space.parameters:
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)))
     console.print(table)
+    workers = 1 if spec.dispatch.local else spec.dispatch.parallel
     rest = spec.budget.trials - spec.initial_trials
     queries = sum(len(user.validation) for user in task.targets)
     for line in (
         f"trials: {spec.budget.trials} ({spec.initial_trials} Sobol, {rest} {spec.proposer}), "
-        f"{spec.dispatch.parallel} side by side",
+        f"{workers} workers, packs of up to {largest_pack(spec.dispatch, spec.batch)}",
         f"data: {task.name}, {len(task.targets)} target users, {queries} validation queries, "
         f"{len(task.others)} users for the base stage ({spec.training.base_training})",
         f"expected time: about {clock(expected.trial_s)} per trial, "

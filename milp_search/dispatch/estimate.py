@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from milp_search.adapters.base_model import BaseModel
-from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.records import Interaction, PersonalizationTask
 from milp_search.core.settings import TrainingSettings
+from milp_search.dispatch.memory import adapters_mib
 from milp_search.study.spec import StudySpec
 
 _BACKWARD = 2.0  # ours: a backward pass takes about twice the forward pass
@@ -43,9 +43,8 @@ def estimate(
     trial_s = sum(seconds) / len(seconds)
     tests = min(_EXPECTED_FRONT, spec.budget.trials) * len(spec.test_seeds)
     runs = (spec.budget.trials + tests) / spec.dispatch.parallel
-    return Estimate(
-        trial_s, trial_s * runs, _EXPECTED_FRONT * adapters_mib(task, plans, base.shape)
-    )
+    sizes = [adapters_mib(plan, len(task.targets), base.shape) for plan in plans]
+    return Estimate(trial_s, trial_s * runs, _EXPECTED_FRONT * sum(sizes) / len(sizes))
 
 
 def forward_tokens(
@@ -72,16 +71,6 @@ def seconds_per_token(base: BaseModel, rows: int = 8, length: int = 64) -> float
         if base.device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - start) / (rows * length)
-
-
-def adapters_mib(task: PersonalizationTask, plans: Sequence[TrialPlan], shape: ModelShape) -> float:
-    """Returns the mean size of a trial's adapters over the plans, float32, in MiB."""
-    users = len(task.targets)
-    total = 0.0
-    for plan in plans:
-        maps = shape.targets(plan.adapter.target_maps)
-        total += trainable_parameters(plan.adapter, maps) * (users + plan.communities) * 4
-    return total / len(plans) / 2**20
 
 
 def _mean_tokens(task: PersonalizationTask, base: BaseModel) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 ADAPTERS = "adapters"
 RESULTS = "results"
+CACHE = "cache"
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from milp_search.core.plan import TrialPlan, plan_from_dict
@@ -20,7 +20,7 @@ class Job:
         attempt: 0 at first, one more after each retry.
         plan: What to train.
         seed: Seed of the training.
-        halvings: How often the micro-batch was halved for want of memory.
+        halvings: How often what goes through the model in one pass is halved, for want of memory.
     """
 
     kind: Literal["search", "test"]
@@ -46,13 +46,28 @@ def job_from_dict(values: Mapping[str, Any]) -> Job:
     return Job(**{**values, "plan": plan_from_dict(values["plan"])})
 
 
+Pack = tuple[Job, ...]
+"""Jobs that one worker trains together; each keeps its own attempt, outcome and result file."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with measurements, or with a failure."""
+    """How a job ended: with measurements, or with a failure.
+
+    Attributes:
+        measurements: Metric name to value; empty after a failure.
+        failure: Why it failed, if it did.
+        duration_s: The job's even share of its pack's seconds.
+        pack: How many jobs were trained together.
+        reused: What was looked up in the study's cache, by kind, as hits and lookups; the job's
+            share of its pack's.
+    """
 
     measurements: Mapping[str, Measurement]
     failure: Failure | None = None
     duration_s: float | None = None
+    pack: int = 1
+    reused: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain JSON values; `outcome_from_dict` is the inverse."""
@@ -66,11 +81,19 @@ def outcome_from_dict(values: Mapping[str, Any]) -> Outcome:
         for name, m in values["measurements"].items()
     }
     failure = values["failure"]
-    return Outcome(measurements, failure and Failure(**failure), values["duration_s"])
+    return Outcome(
+        measurements,
+        failure and Failure(**failure),
+        values["duration_s"],
+        # Result files of earlier versions have neither of these.
+        values.get("pack", 1),
+        {kind: (hits, asked) for kind, (hits, asked) in values.get("reused", {}).items()},
+    )
 
 
-RunJob = Callable[[Job], Outcome]
-"""Runs a job in the process that it is called in; never raises, failures are outcomes."""
+RunPack = Callable[[Pack], list[Outcome]]
+"""Runs a pack in the process that it is called in and returns one outcome per job, in order; never
+raises, failures are outcomes."""
 
 
 class JobSource(Protocol):
@@ -81,10 +104,10 @@ class JobSource(Protocol):
         """Whether there will be no more jobs."""
         ...
 
-    def next(self) -> Job | None:
-        """Returns the next job, or None while one has to end before the next is known."""
+    def next(self) -> Pack:
+        """Returns the next pack, empty while a job has to end before the next is known."""
         ...
 
     def done(self, job: Job, outcome: Outcome) -> None:
-        """Takes a job's outcome."""
+        """Takes the outcome of one job of a pack."""
         ...

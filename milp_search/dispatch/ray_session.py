@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 _MIB = 2**20
 
-# ours: jobs and outcomes are a few KiB; Ray's own choice is a third of the memory.
+# ours: beside what the workers share, jobs and outcomes are a few KiB; Ray's own choice is a third
+# of the memory.
 _OBJECT_STORE_MEMORY = 200 * _MIB
 
 # ours: with the 70 characters that Ray adds, a socket path stays below the system's 107.
@@ -119,7 +120,7 @@ def _own_session(settings: RaySettings) -> Iterator[dict[str, object]]:
             "_temp_dir": str(folder),
             "_node_ip_address": "127.0.0.1",
             "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_MEMORY,
+            "object_store_memory": _OBJECT_STORE_MEMORY + math.ceil(settings.shared_mib * _MIB),
             "num_cpus": math.ceil(settings.parallel * settings.cpus_per_trial),
             # None lets Ray count them.
             "num_gpus": None if settings.gpus_per_trial else 0,

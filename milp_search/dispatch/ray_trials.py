@@ -1,4 +1,4 @@
-"""The study's jobs as Tune's trials."""
+"""The study's packs as Tune's trials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from milp_search.dispatch.jobs import (
     Job,
     JobSource,
     Outcome,
-    RunJob,
+    Pack,
+    RunPack,
     job_from_dict,
     outcome_from_dict,
 )
@@ -34,16 +35,16 @@ logger = logging.getLogger(__name__)
 # What crosses between driver and workers is JSON text: Tune flattens, copies and inspects the
 # dictionaries that it is given.
 _TERMINAL_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
-_JOB, _OUTCOME = "job", "outcome"
+_PACK, _OUTCOMES = "pack", "outcomes"
 
 
-def tune_jobs(
+def tune_packs(
     source: JobSource,
-    make_runner: Callable[[], RunJob],
+    make_runner: Callable[[], RunPack],
     settings: RaySettings,
     on_tick: Callable[[], None],
 ) -> None:
-    """Runs the source's jobs as trials of one Tune experiment, in the connected session."""
+    """Runs the source's packs as trials of one Tune experiment, in the connected session."""
     trials = _Trials(source)
     worker = tune.with_parameters(_Worker, make_runner=make_runner)
     resources = {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}
@@ -51,7 +52,7 @@ def tune_jobs(
         tuner = tune.Tuner(
             tune.with_resources(worker, resources),
             tune_config=tune.TuneConfig(
-                search_alg=_JobSearcher(trials),
+                search_alg=_PackSearcher(trials),
                 scheduler=_KeepWorkers(settings.parallel),
                 num_samples=-1,
                 max_concurrent_trials=settings.parallel,
@@ -62,7 +63,7 @@ def tune_jobs(
                 name="milp-search",
                 storage_path=storage,
                 failure_config=tune.FailureConfig(max_failures=0),
-                # A step is a whole job: there is nothing to save.
+                # A step is a whole pack: there is nothing to save.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[_Deliver(trials, on_tick)],
                 verbose=0,
@@ -72,38 +73,40 @@ def tune_jobs(
 
 
 class _Worker(tune.Trainable):  # type: ignore[misc]
-    """A long-lived process that runs one job after the other, each in a single step."""
+    """A long-lived process that runs one pack after the other, each in a single step."""
 
-    def setup(self, config: dict[str, Any], make_runner: Callable[[], RunJob]) -> None:
+    def setup(self, config: dict[str, Any], make_runner: Callable[[], RunPack]) -> None:
         self._make_runner = make_runner
-        self._run_job: RunJob | None = None
+        self._run_pack: RunPack | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._job = job_from_dict(json.loads(new_config[_JOB]))
+        self._pack = tuple(job_from_dict(values) for values in json.loads(new_config[_PACK]))
         return True
 
     def step(self) -> dict[str, Any]:
-        return {_OUTCOME: json.dumps(self._outcome().as_dict()), "done": True}
+        outcomes = [outcome.as_dict() for outcome in self._outcomes()]
+        return {_OUTCOMES: json.dumps(outcomes), "done": True}
 
-    def _outcome(self) -> Outcome:
+    def _outcomes(self) -> list[Outcome]:
         started = time.monotonic()
         try:
-            if self._run_job is None:
-                self._run_job = self._make_runner()
-            return self._run_job(self._job)
-        # The boundary of a trial: a runner that cannot be made fails its job, not the study.
+            if self._run_pack is None:
+                self._run_pack = self._make_runner()
+            return self._run_pack(self._pack)
+        # The boundary of a trial: a runner that cannot be made fails its jobs, not the study.
         except Exception as error:
             failure = Failure("exception", f"{error!r}\n{traceback.format_exc()}")
-            return Outcome({}, failure, time.monotonic() - started)
+            count = len(self._pack)
+            return [Outcome({}, failure, (time.monotonic() - started) / count, count)] * count
 
 
 class _Trials:
-    """The jobs that are out, by Tune's ids, and the outcomes that the source has yet to take."""
+    """The packs that are out, by Tune's ids, and the outcomes that the source has yet to take."""
 
     def __init__(self, source: JobSource):
         self._source = source
-        self._out: dict[str, Job] = {}
+        self._out: dict[str, Pack] = {}
         self._ended: list[tuple[Job, Outcome]] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,19 +114,24 @@ class _Trials:
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Returns the next job's configuration, None to be asked again, or FINISHED."""
-        job = None if self._source.finished else self._source.next()
-        if job is None:
+        """Returns the next pack's configuration, None to be asked again, or FINISHED."""
+        pack = () if self._source.finished else self._source.next()
+        if not pack:
             return Searcher.FINISHED if self._source.finished else None
-        logger.debug("%s goes out as Tune's %s", job.name, trial_id)
-        self._out[trial_id] = job
-        return {_JOB: json.dumps(job.as_dict())}
+        logger.debug("%s goes out as Tune's %s", ", ".join(job.name for job in pack), trial_id)
+        self._out[trial_id] = pack
+        return {_PACK: json.dumps([job.as_dict() for job in pack])}
 
-    def end(self, trial_id: str, outcome: Outcome) -> None:
-        """Notes how a job ended; the first note of a job holds."""
-        job = self._out.pop(trial_id, None)
-        if job is not None:
-            self._ended.append((job, outcome))
+    def end(self, trial_id: str, outcomes: Sequence[Outcome]) -> None:
+        """Notes how a pack's jobs ended; the first note of a pack holds."""
+        pack = self._out.pop(trial_id, None)
+        if pack is not None:
+            self._ended += zip(pack, outcomes, strict=True)
+
+    def lose(self, trial_id: str, failure: Failure) -> None:
+        """Notes that a pack has come to nothing: each of its jobs fails."""
+        pack = self._out.get(trial_id, ())
+        self.end(trial_id, [Outcome({}, failure, pack=len(pack))] * len(pack))
 
     def deliver(self) -> None:
         """Hands the noted outcomes to the source."""
@@ -131,8 +139,8 @@ class _Trials:
             self._source.done(*self._ended.pop(0))
 
 
-class _JobSearcher(Searcher):  # type: ignore[misc]
-    """Asks the source for jobs."""
+class _PackSearcher(Searcher):  # type: ignore[misc]
+    """Asks the source for packs."""
 
     def __init__(self, trials: _Trials):
         super().__init__()
@@ -145,7 +153,8 @@ class _JobSearcher(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         if not error and result is not None:
-            self._trials.end(trial_id, outcome_from_dict(json.loads(result[_OUTCOME])))
+            outcomes = json.loads(result[_OUTCOMES])
+            self._trials.end(trial_id, [outcome_from_dict(values) for values in outcomes])
 
     def save(self, checkpoint_path: str) -> None:
         # Nothing to save, since a study resumes from its own store; Tune wants to see a file.
@@ -167,7 +176,7 @@ class _Deliver(tune.Callback):  # type: ignore[misc]
     def on_trial_error(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        self._trials.end(trial.trial_id, Outcome({}, _failure(trial)))
+        self._trials.lose(trial.trial_id, _failure(trial))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self._trials.deliver()
@@ -175,7 +184,7 @@ class _Deliver(tune.Callback):  # type: ignore[misc]
 
 
 def _failure(trial: TuneTrial) -> Failure:
-    """Returns why a job has no outcome; what its runner raises is an outcome already."""
+    """Returns why a pack has no outcomes; what its runner raises is an outcome already."""
     text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     # The first line is Tune's count of failures.
     reason = _TERMINAL_ESCAPE.sub("", text.partition("\n")[2])
@@ -185,7 +194,7 @@ def _failure(trial: TuneTrial) -> Failure:
 
 
 class _KeepWorkers(FIFOScheduler):  # type: ignore[misc]
-    """Keeps every worker alive while the source has no job for it.
+    """Keeps every worker alive while the source has no pack for it.
 
     Tune keeps one idle worker and ends the others; a worker takes half a minute to load.
     """

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from milp_search.core.errors import InputError
-from milp_search.dispatch.jobs import JobSource, RunJob
+from milp_search.dispatch.jobs import JobSource, RunPack
+from milp_search.study.spec import DispatchSettings
 
 
 class RayError(InputError):
@@ -21,6 +22,7 @@ class RaySettings:
         parallel: How many jobs run at once, each in a worker process of its own.
         cpus_per_trial: CPU cores of a job; also the threads its worker may use.
         gpus_per_trial: GPUs of a job; a fraction shares one, without isolating its memory.
+        shared_mib: What the workers share through the object store, in MiB.
         address: The cluster to connect to, as Ray writes it ("auto" finds one on this machine);
             None for a session of our own, on this machine and reachable from it only.
     """
@@ -28,6 +30,7 @@ class RaySettings:
     parallel: int = 1
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    shared_mib: float = 0.0
     address: str | None = None
 
     def __post_init__(self) -> None:
@@ -39,10 +42,21 @@ class RaySettings:
             raise RayError(f"expected no negative gpus_per_trial, got {self.gpus_per_trial}")
 
 
+def ray_settings(settings: DispatchSettings, shared_mib: float = 0.0) -> RaySettings:
+    """Returns what a study file says of Ray; the workers are to share so much memory."""
+    return RaySettings(
+        parallel=settings.parallel,
+        cpus_per_trial=settings.cpus_per_trial,
+        gpus_per_trial=settings.gpus_per_trial,
+        shared_mib=shared_mib,
+        address=settings.ray_address,
+    )
+
+
 def run_with_ray(
     source: JobSource,
     *,
-    make_runner: Callable[[], RunJob],
+    make_runner: Callable[[], RunPack],
     settings: RaySettings,
     on_tick: Callable[[], None] | None = None,
 ) -> None:
@@ -54,8 +68,9 @@ def run_with_ray(
 
     Args:
         source: Where the jobs come from; called in this thread only.
-        make_runner: Called once in each worker process, before its first job; it and what it
-            holds must survive pickling, so let it carry paths and settings, no models.
+        make_runner: Called once in each worker process, before its first pack; it and what it
+            holds must survive pickling. NumPy arrays in it lie once on each machine, in Ray's
+            object store, for all workers to read.
         settings: Where and how many at once.
         on_tick: Called in this thread about ten times a second, save while the source works.
 
@@ -70,4 +85,4 @@ def run_with_ray(
             remedy="install `ray[tune]`, or run with --local to do without Ray",
         ) from error
     with ray_session.ray_session(settings):
-        ray_trials.tune_jobs(source, make_runner, settings, on_tick or (lambda: None))
+        ray_trials.tune_packs(source, make_runner, settings, on_tick or (lambda: None))

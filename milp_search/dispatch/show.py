@@ -20,6 +20,7 @@ from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
 from milp_search.space.space_file import load_search_space, shipped_spaces
 from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import over_seeds
+from milp_search.study.reuse import reuse_text, total_reuse
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec
 from milp_search.study.study import Study
 
@@ -34,6 +35,9 @@ def print_status(folder: Path, console: Console) -> None:
         counts = Counter(trial.status.value for trial in study.trials)
         states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         console.print(states or "no trial yet", markup=False)
+        reused = reuse_text(total_reuse(study.trials))
+        if reused:
+            console.print(f"reused: {reused}", soft_wrap=True, markup=False, highlight=False)
         if study.finished:
             console.print(f"finished: {study.finished}", markup=False)
 

@@ -8,20 +8,38 @@ import shutil
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, final
 
 from milp_search.core.trial import Failure, Trial, TrialStatus
 from milp_search.dispatch.folders import RESULTS, adapters_folder
-from milp_search.dispatch.jobs import Job, Outcome, job_from_dict, outcome_from_dict
+from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
+from milp_search.dispatch.memory import plans_that_fit, worker_memory_mib
 from milp_search.search.proposal import SpaceExhausted
-from milp_search.study.spec import StudySpec
+from milp_search.study.reuse import reuse_text
+from milp_search.study.spec import DispatchSettings, StudySpec
 from milp_search.study.study import Study
 
 # How often a job is tried again after each kind of failure (DESIGN.md, "The truth").
 RETRIES = {"lost_worker": 3, "out_of_memory": 1, "exception": 1, "hang": 1, "non_finite": 0}
 
+# ours: progress, and a gentle stop, come once a pack; more plans gain little.
+LARGEST_PACK = 8
+
 _logger = logging.getLogger(__name__)
+
+
+def largest_pack(settings: DispatchSettings, queued: int) -> int:
+    """Returns how many of the queued jobs a worker may take at once.
+
+    `auto` gives each worker its share, so that none stands still.
+    """
+    if settings.pack != "auto":
+        return settings.pack
+    workers = 1 if settings.local else settings.parallel
+    return max(min(-(-queued // workers), LARGEST_PACK), 1)
 
 
 @final
@@ -33,6 +51,7 @@ class StudySource:
         self.stopping = False  # once true, no new job is handed out
         self._on_change = on_change or (lambda: None)
         self._queue: deque[Job] = deque()
+        self._largest = 1  # how many jobs of the queue may go together
         self._running: set[str] = set()
         self._exhausted = False
         self._tests_queued = False
@@ -48,6 +67,7 @@ class StudySource:
             for trial in self.study.pending
             if trial.index not in queued
         )
+        self._largest = largest_pack(self.spec.dispatch, len(self._queue))
 
     @property
     def finished(self) -> bool:
@@ -56,18 +76,17 @@ class StudySource:
             return False
         return self.stopping or (self._tests_queued and not self._queue)
 
-    def next(self) -> Job | None:
-        """Returns the next job, or None while one has to end before the next is known."""
+    def next(self) -> Pack:
+        """Returns the next pack, empty while a job has to end before the next is known."""
         if self.stopping:
-            return None
+            return ()
         self._fill()
-        if not self._queue:
-            return None
-        job = self._queue.popleft()
-        if job.kind == "search":
-            self.study.start(job.trial, job.attempt)
-        self._running.add(job.name)
-        return job
+        pack = tuple(self._queue.popleft() for _ in range(self._pack_size()))
+        for job in pack:
+            if job.kind == "search":
+                self.study.start(job.trial, job.attempt)
+            self._running.add(job.name)
+        return pack
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """Takes a job's outcome: tells the study, or queues another attempt."""
@@ -87,6 +106,23 @@ class StudySource:
         elif not self.study.pending and not self._tests_queued:
             self._tests_queued = True
             self._queue.extend(self._test_jobs())
+        self._largest = largest_pack(self.spec.dispatch, len(self._queue))
+
+    def _pack_size(self) -> int:
+        """Returns how many jobs, from the head of the queue on, go together."""
+        head = list(islice(self._queue, self._largest))
+        # A job that is tried again goes alone: its trouble may have been its neighbours, or it
+        # theirs.
+        fresh = [job.plan for job in takewhile(lambda job: job.attempt == 0, head)]
+        if fresh and self.spec.dispatch.pack == "auto":
+            created = self.study.created
+            users = created.max_communities or 1
+            return plans_that_fit(fresh, users, created.shape, self._memory_mib)
+        return len(fresh) or len(head[:1])
+
+    @cached_property
+    def _memory_mib(self) -> float:
+        return worker_memory_mib(self.spec.dispatch)
 
     @property
     def _search_over(self) -> bool:
@@ -122,8 +158,20 @@ class StudySource:
         if job.kind == "test":
             self.study.record_test(job.trial, job.seed, outcome.measurements)
             return
-        self.study.tell(job.trial, outcome.measurements, outcome.duration_s)
-        _logger.info("trial %d completed in %.1f s", job.trial, outcome.duration_s or 0.0)
+        self.study.tell(
+            job.trial,
+            outcome.measurements,
+            outcome.duration_s,
+            pack=outcome.pack,
+            reused=outcome.reused,
+        )
+        _logger.info(
+            "trial %d completed in %.1f s, in a pack of %d; reused: %s",
+            job.trial,
+            outcome.duration_s or 0.0,
+            outcome.pack,
+            reuse_text(outcome.reused) or "nothing",
+        )
         self._prune()
 
     def _retried(self, job: Job, failure: Failure) -> bool:

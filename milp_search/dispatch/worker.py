@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,20 @@ import torch
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
 from milp_search.adapters.base_model import BaseModel, load_base_model
 from milp_search.adapters.export import save_stacks
-from milp_search.adapters.peft_trainer import PeftTrainer
+from milp_search.adapters.jobs import AdapterTrainer
+from milp_search.adapters.packed.memory import is_out_of_memory
+from milp_search.adapters.placed_base import PlacedBase, rebuild_base
+from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.errors import MeasurementError, MilpSearchError
 from milp_search.core.model_shape import trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.records import PersonalizationTask
-from milp_search.core.settings import TrainingSettings
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.folders import RESULTS, adapters_folder
-from milp_search.dispatch.jobs import Job, Outcome, RunJob
+from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
+from milp_search.dispatch.make_trainer import make_cache, make_trainer
+from milp_search.dispatch.rendezvous import train_together
 from milp_search.metrics.table import METRICS, measure
 from milp_search.personalize.base_stage import base_examples, base_stage_key
 from milp_search.personalize.method import Run, Stacks
@@ -40,23 +45,41 @@ TRAINABLE_PARAMS = "trainable_params"
 
 @dataclass(frozen=True)
 class RunnerFactory:
-    """Makes the runner of a study in whatever process it is called."""
+    """Makes the runner of a study in whatever process it is called.
+
+    Attributes:
+        folder: The study's folder.
+        placed: The base model, after the base stage, where it need not be read from disk: through
+            Ray its arrays come into all workers of a machine as one memory.
+        stage: The folder of the base stage, None where the study has none.
+    """
 
     folder: Path
+    placed: PlacedBase | None = None
+    stage: Path | None = None
 
-    def __call__(self) -> RunJob:
-        """Returns a function that runs the study's jobs in this process."""
+    def __call__(self) -> RunPack:
+        """Returns a function that runs the study's packs in this process."""
         spec = load_study_spec(self.folder / SPEC_NAME)
         # No more threads than cores set aside: those that wait for one another are slow.
         torch.set_num_threads(max(int(spec.dispatch.cpus_per_trial), 1))
-        return TrialRunner(self.folder, spec).run
+        if self.placed is None:
+            return TrialRunner(self.folder, spec).run
+        base = rebuild_base(self.placed, spec.dispatch.device)
+        return TrialRunner(self.folder, spec, (base, self.stage)).run
 
 
 class TrialRunner:
-    """Runs jobs of one study; the base model, data and trainer are loaded once."""
+    """Runs jobs of one study; the base model, data and trainer are loaded once.
 
-    def __init__(self, folder: Path, spec: StudySpec):
+    The base model, with the folder of its base stage, may be given; else it is read.
+    """
+
+    def __init__(
+        self, folder: Path, spec: StudySpec, staged: tuple[BaseModel, Path | None] | None = None
+    ):
         self.folder, self.spec = folder, spec
+        self._given = staged
 
     @cached_property
     def task(self) -> PersonalizationTask:
@@ -70,34 +93,63 @@ class TrialRunner:
 
     @cached_property
     def _staged(self) -> tuple[BaseModel, Path | None]:
-        return staged_base(self.folder, self.spec, self.task)
+        return self._given or staged_base(self.folder, self.spec, self.task)
 
-    def run(self, job: Job) -> Outcome:
-        """Runs a job and keeps its outcome in the study's folder; failures are outcomes too."""
+    @cached_property
+    def cache(self) -> StageCache | None:
+        """What trials share, in the study's folder; None where the study keeps nothing."""
+        return make_cache(self.spec, self.folder)
+
+    @cached_property
+    def trainer(self) -> AdapterTrainer:
+        """The trainer; what it has embedded once stays."""
+        return make_trainer(self.base, self.spec, self.cache)
+
+    def run(self, pack: Pack) -> list[Outcome]:
+        """Trains jobs together and keeps each one's outcome in the study's folder.
+
+        A job that fails fails alone, and failures are outcomes too.
+        """
+        if self.cache is not None:
+            self.cache.reset_counts()
         start = time.monotonic()
         try:
-            outcome = Outcome(self._measured(job))
+            self.trainer.halvings = max(job.halvings for job in pack)
+            plans = [partial(self._measured, job) for job in pack]
+            results = train_together(self.trainer, plans)
         except Exception as error:  # the trial boundary: whatever happened, the study goes on
-            failure = describe_failure(error)
-            log_failure(self.folder, job, error)
-            outcome = Outcome({}, failure)
-        outcome = replace(outcome, duration_s=time.monotonic() - start)
-        write_outcome(self.folder, job, outcome)
-        return outcome
-
-    def _measured(self, job: Job) -> Mapping[str, Measurement]:
-        split: Split = "validation" if job.kind == "search" else "test"
-        measurements, stacks = self.evaluate(job.plan, job.seed, split, halvings=job.halvings)
-        if job.kind == "search":
-            self._keep_adapters(job, stacks)
-        return measurements
+            results = [error] * len(pack)
+        duration_s = (time.monotonic() - start) / len(pack)
+        reused = shares({} if self.cache is None else self.cache.counts, len(pack))
+        outcomes = [
+            self._ended(job, result, Outcome({}, None, duration_s, len(pack), counts))
+            for job, result, counts in zip(pack, results, reused, strict=True)
+        ]
+        if any(outcome.failure is not None for outcome in outcomes):
+            # Tracebacks hold what was in memory, which the next attempt needs.
+            results.clear()
+            free_memory()
+        return outcomes
 
     def evaluate(
         self, plan: TrialPlan, seed: int, split: Split, *, halvings: int = 0
     ) -> tuple[Mapping[str, Measurement], Stacks]:
         """Trains a plan and returns what it measures on a split, and the adapters."""
-        self.trainer.settings = halved(self.spec.training, halvings)
-        run = Run(self.task, plan, self.trainer, self.spec.training, seed)
+        self.trainer.halvings = halvings
+        return self._evaluated(plan, seed, split, self.trainer)
+
+    def _measured(self, job: Job, trainer: AdapterTrainer) -> Mapping[str, Measurement]:
+        split: Split = "validation" if job.kind == "search" else "test"
+        measurements, stacks = self._evaluated(job.plan, job.seed, split, trainer)
+        if job.kind == "search":
+            self._keep_adapters(job, stacks)
+        return measurements
+
+    def _evaluated(
+        self, plan: TrialPlan, seed: int, split: Split, trainer: AdapterTrainer
+    ) -> tuple[Mapping[str, Measurement], Stacks]:
+        fingerprint = self.base.fingerprint
+        run = Run(self.task, plan, trainer, self.spec.training, seed, self.cache, fingerprint)
         names = measured_metrics(self.spec)
         generate = any(METRICS[name].needs_generation for name in names)
         stacks = train(run)
@@ -106,16 +158,23 @@ class TrialRunner:
         parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
         return {**measurements, TRAINABLE_PARAMS: parameters}, stacks
 
-    @cached_property
-    def trainer(self) -> PeftTrainer:
-        """The trainer; what it has embedded once stays."""
-        return PeftTrainer(self.base, self.spec.training)
+    def _ended(
+        self, job: Job, result: Mapping[str, Measurement] | Exception, outcome: Outcome
+    ) -> Outcome:
+        """Returns the outcome with the result in it, which is on disk already."""
+        if isinstance(result, Exception):
+            log_failure(self.folder, job, result)
+            outcome = replace(outcome, failure=describe_failure(result))
+        else:
+            outcome = replace(outcome, measurements=result)
+        write_outcome(self.folder, job, outcome)
+        return outcome
 
     def _keep_adapters(self, job: Job, stacks: Stacks) -> None:
         """Writes the trial's adapters, complete or not at all."""
         folder = adapters_folder(self.folder, job.trial)
-        partial = folder.with_name(folder.name + ".partial")
-        for old in (partial, folder):
+        unfinished = folder.with_name(folder.name + ".partial")
+        for old in (unfinished, folder):
             shutil.rmtree(old, ignore_errors=True)
         facts = {
             "trial": job.trial,
@@ -126,8 +185,8 @@ class TrialRunner:
             "base_stage": self._base_stage(),
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
-        save_stacks(partial, stacks, self.base.shape, facts)
-        partial.rename(folder)
+        save_stacks(unfinished, stacks, self.base.shape, facts)
+        unfinished.rename(folder)
 
     def _base_stage(self) -> dict[str, str] | None:
         stage = self._staged[1]
@@ -137,20 +196,22 @@ class TrialRunner:
 
 
 def staged_base(
-    folder: Path, spec: StudySpec, task: PersonalizationTask
+    folder: Path, spec: StudySpec, task: PersonalizationTask, device: str | None = None
 ) -> tuple[BaseModel, Path | None]:
     """Returns the study's base model and the folder of its base stage, None where it has none.
 
-    The stage is trained now if it is not there yet; its folder is named by what decides it.
+    The stage is trained now if it is not there yet; its folder is named by what decides it. The
+    device is the study file's where left out.
     """
-    base = load_base_model(spec.base_model, device=spec.dispatch.device)
+    device = device or spec.dispatch.device
+    base = load_base_model(spec.base_model, device=device)
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None
     stage = folder / f"base-{base_stage_key(base.fingerprint, task, spec.training, spec.seed)}"
     if not stage.exists():
         fit_base(base, base_examples(task), spec.training, spec.seed, stage)
-        base = load_base_model(spec.base_model, device=spec.dispatch.device)
+        base = load_base_model(spec.base_model, device=device)
     return load_fitted_base(base, mode, stage), stage
 
 
@@ -160,17 +221,37 @@ def measured_metrics(spec: StudySpec) -> list[str]:
     return [name for name in dict.fromkeys(named) if name != TRAINABLE_PARAMS]
 
 
-def halved(settings: TrainingSettings, halvings: int) -> TrainingSettings:
-    """Returns the settings with the micro-batch halved so many times, at least 1."""
-    size = settings.micro_batch or settings.batch_size
-    return replace(settings, micro_batch=max(size >> halvings, 1))
+def free_memory() -> None:
+    """Gives back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def shares(counts: Mapping[str, tuple[int, int]], parts: int) -> list[dict[str, tuple[int, int]]]:
+    """Returns hits and misses cut evenly, as hits and lookups; the parts' sums are exact.
+
+    What several plans look up in one call cannot be told apart by plan.
+    """
+    return [
+        {
+            kind: (found, found + _part(misses, part, parts))
+            for kind, (hits, misses) in sorted(counts.items())
+            for found in [_part(hits, part, parts)]
+        }
+        for part in range(parts)
+    ]
+
+
+def _part(total: int, part: int, parts: int) -> int:
+    return total * (part + 1) // parts - total * part // parts
 
 
 def describe_failure(error: Exception) -> Failure:
     """Returns what kind of failure an exception is; the reason quotes no user's text."""
     if isinstance(error, MeasurementError):
         return Failure("non_finite", str(error).splitlines()[0])
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return Failure("out_of_memory", type(error).__name__)
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"

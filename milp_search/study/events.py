@@ -194,22 +194,39 @@ class Started:
 
 @dataclass(frozen=True)
 class Completed:
-    """A trial ended with measurements."""
+    """A trial ended with measurements.
+
+    Attributes:
+        measurements: Metric name to value.
+        duration_s: Its share of the seconds of its pack.
+        pack: How many trials were trained together.
+        reused: Hits and lookups in the study's cache, by kind.
+    """
 
     measurements: Measurements
     duration_s: float | None = None
+    pack: int = 1
+    reused: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def as_dict(self) -> Json:
         """Returns plain JSON values."""
         return {
             "measurements": _measurements_as_dict(self.measurements),
             "duration_s": self.duration_s,
+            "pack": self.pack,
+            "reused": {kind: list(counts) for kind, counts in self.reused.items()},
         }
 
     @classmethod
     def from_dict(cls, values: Json) -> Self:
         """Returns the payload that `as_dict` wrote."""
-        return cls(_measurements_from_dict(values["measurements"]), values["duration_s"])
+        return cls(
+            _measurements_from_dict(values["measurements"]),
+            values["duration_s"],
+            # Studies of earlier versions have neither of these.
+            values.get("pack", 1),
+            {kind: (hits, asked) for kind, (hits, asked) in values.get("reused", {}).items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,8 @@ def _completed(state: StudyState, event: Event, payload: Completed) -> StudyStat
             status=TrialStatus.COMPLETED,
             measurements=MappingProxyType(dict(payload.measurements)),
             duration_s=payload.duration_s,
+            pack=payload.pack,
+            reused=MappingProxyType(dict(payload.reused)),
         ),
     )
 

@@ -19,6 +19,7 @@ from milp_search.core.trial import Trial, TrialStatus
 from milp_search.study import charts
 from milp_search.study.export import metric_names, over_seeds
 from milp_search.study.influence import influence
+from milp_search.study.reuse import reuse_text, total_reuse
 from milp_search.study.study import Study
 from milp_search.study.whole_file import write_whole
 
@@ -171,6 +172,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Seed", str(created.seed)),
         ("Test seeds", ", ".join(_test_seeds(study))),
         ("Data", str(settings.get("data_fingerprint", ""))),
+        ("Reused", reuse_text(total_reuse(study.trials))),
         ("Ended", study.finished or ""),
         ("Started", _started(study)),
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),

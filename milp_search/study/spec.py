@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -51,11 +51,19 @@ class DispatchSettings(Settings):
 
     Attributes:
         local: Runs trials in this process, without Ray.
-        parallel: How many trials run side by side.
-        cpus_per_trial: The CPU cores that Ray sets aside for a trial.
-        gpus_per_trial: The GPUs, or share of one, that Ray sets aside for a trial.
+        parallel: How many workers run side by side.
+        cpus_per_trial: The CPU cores that Ray sets aside for a worker.
+        gpus_per_trial: The GPUs, or share of one, that Ray sets aside for a worker.
         device: Where a trial computes; `auto` is a GPU where there is one.
         ray_address: The cluster to run on; None is this machine.
+        trainer: `packed` trains many adapters in one pass, `plain` one after another with PEFT;
+            their results are the same.
+        reuse: Keeps what several trials have in common (global adapters, embeddings, ...) in the
+            study's folder, and looks there first.
+        pack: How many trials a worker may train together; `auto` is as many as memory holds and
+            leave no worker idle.
+        memory_gib: The memory that a trainer may fill beside the base model; measured where left
+            out.
     """
 
     local: bool = False
@@ -64,6 +72,10 @@ class DispatchSettings(Settings):
     gpus_per_trial: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     ray_address: str | None = None
+    trainer: Literal["packed", "plain"] = "packed"
+    reuse: bool = True
+    pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Resolved(Settings):

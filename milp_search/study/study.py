@@ -41,6 +41,7 @@ from milp_search.study.measured import checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
 from milp_search.study.replay import StudyState, apply, find_trial, replay
 from milp_search.study.requested import all_metrics, checked_name, checked_objectives
+from milp_search.study.reuse import Reused
 from milp_search.study.store import EventStore
 
 if TYPE_CHECKING:
@@ -365,13 +366,18 @@ class Study:
         index: int,
         measurements: Mapping[str, Measurement | float],
         duration_s: float | None = None,
+        *,
+        pack: int = 1,
+        reused: Reused | None = None,
     ) -> Trial:
         """Ends a trial with its measurements and returns it; nothing can change them later.
 
         Args:
             index: The trial.
             measurements: At least the objectives; exact metrics are filled in where left out.
-            duration_s: Seconds from start to end.
+            duration_s: Its share of its pack's seconds.
+            pack: How many trials were trained together.
+            reused: Hits and lookups in the study's cache, by kind.
 
         Returns:
             The completed trial.
@@ -386,7 +392,7 @@ class Study:
             required=[objective.metric for objective in self.objectives],
             known=self.created.metrics,
         )
-        return self._end(index, Completed(checked, duration_s))
+        return self._end(index, Completed(checked, duration_s, pack, dict(reused or {})))
 
     def fail(
         self, index: int, reason: str, kind: str = "told", duration_s: float | None = None

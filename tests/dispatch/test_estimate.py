@@ -13,7 +13,7 @@ from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.records import Interaction, PersonalizationTask, UserTask
 from milp_search.core.settings import TrainingSettings
 from milp_search.dispatch.dry_run import sample_plans
-from milp_search.dispatch.estimate import adapters_mib, estimate, forward_tokens, seconds_per_token
+from milp_search.dispatch.estimate import estimate, forward_tokens, seconds_per_token
 from milp_search.space.space_file import load_search_space
 from milp_search.study.spec_file import load_study_spec
 
@@ -42,12 +42,6 @@ def test_a_trials_work_is_counted_in_tokens_of_forward_passes(base: BaseModel) -
     assert forward_tokens(task, PLAN, settings, base) == 3 * training + answering
     untrained = replace(PLAN, adapter=AdapterPlan((0,) * 8))
     assert forward_tokens(task, untrained, settings, base) == answering
-
-
-def test_adapters_take_four_bytes_a_parameter_for_each_user_and_community(base: BaseModel) -> None:
-    task, _ = task_of(base)
-    parameters = 4 * 3 * (128 + 384)
-    assert adapters_mib(task, [PLAN], base.shape) == parameters * (1 + 3) * 4 / 2**20
 
 
 def test_side_by_side_trials_take_their_share_of_the_time(base: BaseModel, tmp_path: Path) -> None:

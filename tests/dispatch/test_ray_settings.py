@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 
+from milp_search.dispatch.jobs import Pack
 from milp_search.dispatch.ray_session import (
     attribute,
     effective_parallelism,
@@ -23,7 +24,8 @@ from milp_search.dispatch.ray_session import (
     reachable,
     signal_handlers_kept,
 )
-from milp_search.dispatch.ray_tune import RayError, RaySettings, run_with_ray
+from milp_search.dispatch.ray_tune import RayError, RaySettings, ray_settings, run_with_ray
+from milp_search.study.spec import DispatchSettings
 
 
 @pytest.mark.parametrize(
@@ -97,10 +99,32 @@ def test_a_session_that_does_not_start_is_an_input_error(
     assert set(Path("/tmp").glob("milp-*")) <= before
 
 
+def test_what_the_workers_share_has_room_in_the_object_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def fail(**arguments: object) -> None:
+        given.update(arguments)
+        raise Exception("enough seen")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(RayError), ray_session(RaySettings(shared_mib=16.5)):
+        pass
+    assert given["object_store_memory"] == int((200 + 16.5) * 2**20)
+
+
+def test_a_study_file_says_what_ray_is_to_give() -> None:
+    settings = DispatchSettings(
+        parallel=3, cpus_per_trial=2.0, gpus_per_trial=0.5, ray_address="head:1"
+    )
+    assert ray_settings(settings, 7.0) == RaySettings(3, 2.0, 0.5, 7.0, "head:1")
+
+
 class Finished:
     finished = True
 
-    def next(self) -> None:
+    def next(self) -> Pack:
         raise AssertionError("a finished source is not asked")
 
     def done(self, job: Any, outcome: Any) -> None:
@@ -112,7 +136,7 @@ def test_without_ray_the_remedy_is_to_run_locally(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(sys.modules["milp_search.dispatch"], "ray_session")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RayError, match=r"importable(.|\n)*--local"):
-        run_with_ray(Finished(), make_runner=lambda: print, settings=RaySettings())  # type: ignore[arg-type, return-value]
+        run_with_ray(Finished(), make_runner=lambda: lambda pack: [], settings=RaySettings())
 
 
 def test_environment_variables_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:

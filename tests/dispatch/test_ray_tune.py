@@ -20,7 +20,7 @@ from ray import cloudpickle
 
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement
-from milp_search.dispatch.jobs import Job, Outcome, RunJob
+from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
 from milp_search.dispatch.ray_session import ray_session
 from milp_search.dispatch.ray_tune import RayError, RaySettings, run_with_ray
 
@@ -36,7 +36,7 @@ class Worker:
 
     ledger: Path
 
-    def __call__(self) -> RunJob:
+    def __call__(self) -> RunPack:
         self._write("made")
         return self._run
 
@@ -44,7 +44,10 @@ class Worker:
         with (self.ledger / str(os.getpid())).open("a") as file:
             file.write(f"{line}\n")
 
-    def _run(self, job: Job) -> Outcome:
+    def _run(self, pack: Pack) -> list[Outcome]:
+        return [self._run_one(job, len(pack)) for job in pack]
+
+    def _run_one(self, job: Job, size: int) -> Outcome:
         started = time.monotonic()
         if job.seed == RAISE:
             raise KeyError("no such thing")
@@ -53,7 +56,7 @@ class Worker:
         time.sleep(max(0, job.seed) / 1000)
         self._write(f"{job.name} {started} {time.monotonic()}")
         loss = Measurement(job.trial / 3, 0.25, (0.1, job.trial / 7))
-        return Outcome({"loss": loss}, duration_s=1.5)
+        return Outcome({"loss": loss}, None, 1.5, size, {"global_adapters": (1, 2)})
 
 
 RAISE, DIE = -1, -2
@@ -63,12 +66,15 @@ RAISE, DIE = -1, -2
 class Phases:
     """Hands out one list of jobs after the other, the next once the one before has ended.
 
+    `pack` jobs go together.
+
     A job's seed is its length in milliseconds, RAISE or DIE. Between two lists there is nothing to
     hand out for `rest_s`.
     """
 
     phases: list[list[Job]]
     rest_s: float = 0.0
+    pack: int = 1
     ended: list[tuple[Job, Outcome]] = field(default_factory=list)
     out: int = 0
     idle_since: float = 0.0
@@ -78,15 +84,17 @@ class Phases:
     def finished(self) -> bool:
         return self.stopped or not (self.phases or self.out)
 
-    def next(self) -> Job | None:
+    def next(self) -> Pack:
         if self.phases and not self.phases[0] and not self.out:
             self.idle_since = self.idle_since or time.monotonic()
             if time.monotonic() - self.idle_since >= self.rest_s:
                 self.phases.pop(0)
         if not self.phases or not self.phases[0]:
-            return None
-        self.out += 1
-        return self.phases[0].pop(0)
+            return ()
+        pack = tuple(self.phases[0][: self.pack])
+        del self.phases[0][: self.pack]
+        self.out += len(pack)
+        return pack
 
     def done(self, job: Job, outcome: Outcome) -> None:
         self.out -= 1
@@ -156,7 +164,7 @@ def test_an_outcome_comes_back_as_it_left_the_worker(
 ) -> None:
     outcomes = {job.trial: outcome for job, outcome in searched[0].ended}
     loss = Measurement(101 / 3, 0.25, (0.1, 101 / 7))
-    assert outcomes[101] == Outcome({"loss": loss}, None, 1.5)
+    assert outcomes[101] == Outcome({"loss": loss}, None, 1.5, 1, {"global_adapters": (1, 2)})
 
 
 def test_two_jobs_overlap_when_two_may(searched: tuple[Phases, Path, list[float]]) -> None:
@@ -208,11 +216,13 @@ def test_the_driver_is_called_between_events(
 def test_a_killed_worker_is_a_lost_worker_and_the_study_goes_on(
     session: None, tmp_path: Path
 ) -> None:
-    source = Phases([jobs(DIE, 10, 10)])
+    source = Phases([jobs(DIE, 10, 10, 10)], pack=2)
     run_with_ray(source, make_runner=Worker(tmp_path), settings=SETTINGS)
     failures = {(job.trial, job.attempt): o.failure for job, o in source.ended}
-    assert sorted(failures) == [(0, 0), (0, 1), (1, 0), (2, 0)]
+    # Each job of the pack has lost an attempt; those of the other pack have not.
+    assert sorted(failures) == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0)]
     lost = failures.pop((0, 0))
+    assert failures.pop((1, 0)) == lost
     assert lost is not None
     assert lost.kind == "lost_worker"
     assert lost.reason.startswith("The actor died unexpectedly")
@@ -221,7 +231,7 @@ def test_a_killed_worker_is_a_lost_worker_and_the_study_goes_on(
 
 
 def test_a_runner_that_cannot_be_made_fails_its_job(session: None) -> None:
-    def make_runner() -> RunJob:
+    def make_runner() -> RunPack:
         raise FileNotFoundError("no base model")
 
     source = Phases([jobs(10)])
@@ -275,22 +285,22 @@ DRIVER = """
     from milp_search.dispatch.ray_tune import RaySettings, run_with_ray
 
     def make_runner():
-        def run(job):
+        def run(pack):
             Path("started").touch()
-            time.sleep(job.seed)
+            time.sleep(pack[0].seed)
             values = {
                 "omp": float(os.environ["OMP_NUM_THREADS"]),
                 "nice": float(os.nice(0)),
             }
-            return Outcome({name: Measurement(value) for name, value in values.items()})
+            return [Outcome({name: Measurement(value) for name, value in values.items()})]
         return run
 
     class Source:
         finished = False
         def __init__(self, seconds):
-            self.waiting = [Job("search", 0, 0, TrialPlan("base", AdapterPlan(())), seconds)]
+            self.waiting = [(Job("search", 0, 0, TrialPlan("base", AdapterPlan(())), seconds),)]
         def next(self):
-            return self.waiting.pop() if self.waiting else None
+            return self.waiting.pop() if self.waiting else ()
         def done(self, job, outcome):
             Source.finished = True
             print({name: m.mean for name, m in outcome.measurements.items()})

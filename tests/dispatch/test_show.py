@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dispatch.small_study import small_study
 from milp_search.core.arm import Arm
 from milp_search.core.errors import SpecError, StudyError
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
 from milp_search.dispatch.progress import Progress, clock, progress_line
-from milp_search.dispatch.show import check_file, copy_adapters, plan_text, value_text
+from milp_search.dispatch.show import check_file, copy_adapters, plan_text, print_status, value_text
 from milp_search.space.space_file import load_search_space
 from milp_search.study.study import Study
 
@@ -75,6 +76,23 @@ def test_progress_prints_a_plain_line_a_change_where_there_is_no_terminal(tmp_pa
     assert lines[0] == "0/4 trials | hypervolume 0"
     assert lines[1].startswith("1/4 trials | best loss 2 | best rouge_l 0.5")
     assert len(lines) == 2
+
+
+def test_the_status_says_what_was_reused_where_anything_was_looked_up(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with study_of_two_layers(folder) as study:
+        study.tell(study.ask().index, {"loss": 2.0, "rouge_l": 0.5})
+        small_study(folder)
+        assert "reused" not in status_text(folder)
+        reused = {"global_adapters": (1, 4)}
+        study.tell(study.ask().index, {"loss": 1.0, "rouge_l": 0.5}, reused=reused)
+        assert "reused: global adapters 1 of 4" in status_text(folder)
+
+
+def status_text(folder: Path) -> str:
+    text = StringIO()
+    print_status(folder, Console(file=text))
+    return text.getvalue()
 
 
 def test_a_study_without_adapters_cannot_be_exported(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def source(tmp_path: Path) -> Iterator[StudySource]:
         yield StudySource(study, load_study_spec(tmp_path / "study.yaml"))
 
 
-def new_study(folder: Path) -> Study:
-    spec = load_study_spec(small_study(folder))
+def new_study(folder: Path, trials: int = 3) -> Study:
+    spec = load_study_spec(small_study(folder, trials=trials))
     assert (folder / "space.yaml").read_text() == SPACE
     return Study.create(
         folder,
@@ -39,6 +39,7 @@ def new_study(folder: Path) -> Study:
         initial_trials=2,
         metrics=["loss", "trainable_params"],
         shape=SHAPE,
+        max_communities=3,
     )
 
 
@@ -51,8 +52,7 @@ def failed(kind: str) -> Outcome:
 
 
 def take(source: StudySource) -> Job:
-    job = source.next()
-    assert job is not None
+    (job,) = source.next()
     return job
 
 
@@ -63,8 +63,7 @@ def test_a_search_ends_with_the_final_tests_of_the_front(source: StudySource) ->
         source.done(job, outcome(1.0 + number))
     tests = []
     while not source.finished:
-        test = source.next()
-        if test is not None:
+        for test in source.next():
             tests.append(test)
             source.done(test, outcome(2.0))
     front = [trial.index for trial in source.study.front()]
@@ -74,10 +73,10 @@ def test_a_search_ends_with_the_final_tests_of_the_front(source: StudySource) ->
 
 def test_no_test_job_before_the_last_trial_has_ended(source: StudySource) -> None:
     jobs = [take(source) for _ in range(3)]
-    assert source.next() is None
+    assert source.next() == ()
     assert not source.finished
     source.done(jobs[0], outcome(1.0))
-    assert source.next() is None
+    assert source.next() == ()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +102,7 @@ def test_an_attempt_after_out_of_memory_has_half_the_micro_batch(source: StudySo
 def test_stopping_hands_out_nothing_and_waits_for_what_runs(source: StudySource) -> None:
     job = take(source)
     source.stopping = True
-    assert source.next() is None
+    assert source.next() == ()
     assert not source.finished
     source.done(job, outcome(1.0))
     assert source.finished
@@ -175,8 +174,7 @@ def test_a_search_over_all_plans_ends_early(tmp_path: Path) -> None:
     ) as study:
         source = StudySource(study, spec)
         while not source.finished:
-            job = source.next()
-            if job is not None:
+            for job in source.next():
                 source.done(job, outcome(1.0))
         assert len(study.trials) == 2
 

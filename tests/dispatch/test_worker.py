@@ -17,10 +17,9 @@ from milp_search.adapters.encoding import encode, training_batch
 from milp_search.adapters.peft_trainer import token_losses
 from milp_search.core.arm import Arm
 from milp_search.core.errors import MeasurementError
-from milp_search.core.settings import TrainingSettings
 from milp_search.dispatch import worker
 from milp_search.dispatch.jobs import Job, outcome_from_dict
-from milp_search.dispatch.worker import TrialRunner, describe_failure, halved
+from milp_search.dispatch.worker import TrialRunner, describe_failure
 from milp_search.personalize.retrieval import held_out_examples
 from milp_search.space.space_file import load_search_space
 from milp_search.study.spec_file import load_study_spec
@@ -49,7 +48,7 @@ def job(folder: Path, runner: TrialRunner) -> Job:
 def test_an_exported_trial_reproduces_its_recorded_loss_through_plain_peft(
     folder: Path, runner: TrialRunner, job: Job
 ) -> None:
-    recorded = runner.run(job).measurements["loss"]
+    recorded = runner.run((job,))[0].measurements["loss"]
     trial = folder / "adapters" / "trial-0"
     manifest = json.loads((trial / "manifest.json").read_text())
     losses = [
@@ -91,7 +90,7 @@ def test_a_job_gives_the_same_values_whatever_ran_before(runner: TrialRunner, jo
 def test_the_outcome_lies_in_the_result_file_before_it_is_reported(
     folder: Path, runner: TrialRunner, job: Job
 ) -> None:
-    outcome = runner.run(job)
+    (outcome,) = runner.run((job,))
     content = json.loads((folder / "results" / f"{job.name}.json").read_text())
     assert outcome_from_dict(content["outcome"]) == outcome
     assert set(outcome.measurements) == {"loss", "rouge_l", "trainable_params"}
@@ -106,7 +105,7 @@ def test_a_base_stage_is_trained_once_and_stands_in_the_manifest(tmp_path: Path)
     runner = TrialRunner(tmp_path, load_study_spec(file))
     space = load_search_space(tmp_path / "space.yaml", layers=8)
     job = Job("search", 0, 0, space.plan(ARM, "milp_logo"), seed=0)
-    assert runner.run(job).failure is None
+    assert runner.run((job,))[0].failure is None
     stage = next(tmp_path.glob("base-*"))
     manifest = json.loads((tmp_path / "adapters" / "trial-0" / "manifest.json").read_text())
     assert (tmp_path / "adapters" / "trial-0" / manifest["base_stage"]["folder"]).samefile(stage)
@@ -125,7 +124,7 @@ def test_a_failure_is_an_outcome_and_its_message_quotes_nobody(
 
     runner = TrialRunner(tmp_path, load_study_spec(small_study(tmp_path)))
     monkeypatch.setattr(worker, "train", raises)
-    outcome = runner.run(job)
+    (outcome,) = runner.run((job,))
     assert outcome.failure is not None
     assert outcome.failure.kind == "exception"
     assert outcome.failure.reason.startswith("ValueError at test_worker.py:")
@@ -140,15 +139,11 @@ def test_failures_are_told_apart() -> None:
     assert describe_failure(MeasurementError("NaN")).kind == "non_finite"
     assert describe_failure(MemoryError()).kind == "out_of_memory"
     assert describe_failure(torch.OutOfMemoryError()).kind == "out_of_memory"
+    no_room = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 4 TiB")
+    assert describe_failure(no_room).kind == "out_of_memory"
     with pytest.raises(KeyError) as caught:
         raise KeyError("text")
     assert describe_failure(caught.value).kind == "exception"
-
-
-def test_halving_stops_at_one() -> None:
-    settings = TrainingSettings(batch_size=8)
-    assert [halved(settings, n).micro_batch for n in range(5)] == [8, 4, 2, 1, 1]
-    assert halved(TrainingSettings(batch_size=8, micro_batch=4), 1).micro_batch == 2
 
 
 @pytest.mark.slow
@@ -156,7 +151,7 @@ def test_a_killed_writing_of_adapters_leaves_no_half_folder(runner: TrialRunner,
     folder = runner.folder / "adapters"
     (folder / "trial-0.partial").mkdir(parents=True, exist_ok=True)
     (folder / "trial-0.partial" / "rubbish").touch()
-    runner.run(job)
+    runner.run((job,))
     assert not (folder / "trial-0.partial").exists()
     assert not (folder / "trial-0" / "rubbish").exists()
     shutil.rmtree(folder)

@@ -107,6 +107,17 @@ def test_a_preset_brings_its_design_and_batch_unless_the_file_says_otherwise(wri
     assert load_study_spec(write(text + "initial_trials: 50\n")).initial_trials == 50
 
 
+def test_packs_reuse_and_trainer_have_defaults_and_can_be_said(write: Write) -> None:
+    default = load_study_spec(write(LEAST)).dispatch
+    assert (default.trainer, default.reuse, default.pack, default.memory_gib) == (
+        "packed", True, "auto", None,
+    )  # fmt: skip
+    said = "dispatch: {trainer: plain, reuse: false, pack: 3, memory_gib: 2.5}\n"
+    assert load_study_spec(write(LEAST + said)).dispatch == DispatchSettings(
+        trainer="plain", reuse=False, pack=3, memory_gib=2.5
+    )
+
+
 def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
     assert load_study_spec(write(LEAST + "base_model: owner/llama\n")).base_model == "owner/llama"
 
@@ -136,6 +147,10 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         (LEAST + "budget: {trials: 8}\n", "1:1", "at most the budget of 8 trials, got 16"),
         (LEAST + "dispatch: {parallel: 0}\n", "5:12", "dispatch.parallel: expected"),
         (LEAST + "dispatch: {cpus_per_trial: .inf}\n", "5:28", "a finite number"),
+        (LEAST + "dispatch: {pack: 0}\n", "5:12", "dispatch.pack: expected .*1.* or 'auto', got 0"),
+        (LEAST + "dispatch: {pack: all}\n", "5:12", "dispatch.pack: expected .*'auto', got 'all'"),
+        (LEAST + "dispatch: {trainer: peft}\n", "5:12", "dispatch.trainer: expected 'packed' or"),
+        (LEAST + "dispatch: {memory_gib: 0}\n", "5:12", "dispatch.memory_gib: expected"),
         (LEAST + "test_seeds: [1, 1]\n", "5:17", "each once, got 1"),
         (LEAST + "test_seeds: [-1]\n", "5:14", "a seed of at least 0, each once, got -1"),
         (LEAST + "base_model: ./none\n", "5:1", "found none at .*none"),

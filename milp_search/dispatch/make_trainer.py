@@ -1,0 +1,57 @@
+"""The one place where a study's trainer and its cache are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.jobs import AdapterTrainer
+from milp_search.adapters.packed.trainer import PackedTrainer
+from milp_search.adapters.peft_trainer import PeftTrainer
+from milp_search.adapters.reusing_trainer import ReusingTrainer
+from milp_search.adapters.stage_cache import StageCache
+from milp_search.dispatch.folders import CACHE
+from milp_search.dispatch.memory import SHARE_OF_ADAPTERS, worker_memory_mib
+from milp_search.study.spec import DispatchSettings, StudySpec
+
+
+def make_cache(spec: StudySpec, folder: Path) -> StageCache | None:
+    """Returns the cache in a study's folder that its trials share, None where none is wanted."""
+    return StageCache(folder / CACHE) if spec.dispatch.reuse else None
+
+
+def make_trainer(
+    base: BaseModel, spec: StudySpec, cache: StageCache | None = None
+) -> AdapterTrainer:
+    """Returns the trainer that a study file asks for.
+
+    Args:
+        base: The frozen base model.
+        spec: The study.
+        cache: Where it looks for stages first; None trains all anew.
+
+    Returns:
+        The trainer; whichever it is, its results are the same.
+    """
+    trainer: AdapterTrainer
+    if spec.dispatch.trainer == "packed":
+        memory_mib = _memory_mib(base, spec.dispatch)
+        trainer = PackedTrainer(base, spec.training, memory_mib=memory_mib, spill=cache)
+    else:
+        trainer = PeftTrainer(base, spec.training)
+    return trainer if cache is None else ReusingTrainer(trainer, cache, base.fingerprint)
+
+
+def _memory_mib(base: BaseModel, settings: DispatchSettings) -> float | None:
+    """Returns what may go through the model at once; None for all that is free on a GPU.
+
+    The adapters of a pack of plans, which are kept in main memory, have their share already.
+    """
+    if base.device.type == "cuda" and settings.memory_gib is None:
+        share = settings.gpus_per_trial
+        # Workers that share a GPU start together, and each sees all of it free.
+        free = torch.cuda.mem_get_info(base.device)[0] if 0 < share < 1 else None
+        return None if free is None else free * share / 2**20
+    return worker_memory_mib(settings) * (1 - SHARE_OF_ADAPTERS)

@@ -1,0 +1,48 @@
+"""The base model on its way from the driver to the workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dispatch.small_study import small_study
+from milp_search.data.load import load_task
+from milp_search.dispatch import drive
+from milp_search.study.spec_file import load_study_spec
+
+
+@pytest.mark.parametrize(("free_mib", "placed"), [(100.0, True), (1.0, False)])
+def test_a_base_that_fits_into_shared_memory_is_carried_to_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mib: float, placed: bool
+) -> None:
+    spec = load_study_spec(small_study(tmp_path))
+    monkeypatch.setattr(drive, "shared_memory_mib", lambda: free_mib)
+    factory = drive.sharing_factory(tmp_path, spec, load_task(spec.data))
+    assert (factory.placed is not None) is placed
+
+
+def test_workers_on_gpus_are_sent_half_the_bytes(tmp_path: Path) -> None:
+    spec = load_study_spec(small_study(tmp_path), {"dispatch.gpus_per_trial": 1.0})
+    placed = drive.sharing_factory(tmp_path, spec, load_task(spec.data)).placed
+    assert placed is not None
+    assert {array.dtype for array in placed.arrays.values()} == {np.dtype(np.int16)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "device"),
+    [
+        ({"device": "auto"}, "cpu"),
+        ({"device": "auto", "gpus_per_trial": 0.5}, "auto"),
+        ({"device": "auto", "local": True}, "auto"),
+        ({"device": "cuda"}, "cuda"),
+    ],
+)
+def test_the_driver_loads_the_base_as_its_workers_would(
+    tmp_path: Path, settings: dict[str, Any], device: str
+) -> None:
+    changes = {f"dispatch.{key}": value for key, value in settings.items()}
+    spec = load_study_spec(small_study(tmp_path), changes)
+    assert drive.workers_device(spec) == device

@@ -1,0 +1,42 @@
+"""Which trainer a study file makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from adapters.making import llama
+from milp_search.adapters.peft_trainer import PeftTrainer
+from milp_search.adapters.reusing_trainer import ReusingTrainer
+from milp_search.core.settings import TrainingSettings
+from milp_search.core.trial import Objective
+from milp_search.dispatch.make_trainer import make_cache, make_trainer
+from milp_search.study.spec import DispatchSettings, StudySpec
+
+
+def spec(**settings: Any) -> StudySpec:
+    return StudySpec(
+        space="milp",
+        objectives=(Objective("loss", "minimize"),),
+        training=TrainingSettings(max_length=64),
+        dispatch=DispatchSettings(**settings),
+    )
+
+
+def test_a_plain_trainer_without_reuse_is_pefts_alone(tmp_path: Path) -> None:
+    plain = spec(trainer="plain", reuse=False)
+    assert make_cache(plain, tmp_path) is None
+    trainer = make_trainer(llama(), plain)
+    assert type(trainer) is PeftTrainer
+    assert trainer.settings.max_length == 64
+
+
+def test_with_reuse_the_cache_in_the_studys_folder_is_asked_first(tmp_path: Path) -> None:
+    plain, base = spec(trainer="plain"), llama()
+    cache = make_cache(plain, tmp_path)
+    assert cache is not None
+    assert cache.folder == tmp_path / "cache"
+    trainer = make_trainer(base, plain, cache)
+    assert isinstance(trainer, ReusingTrainer)
+    assert type(trainer.inner) is PeftTrainer
+    assert (trainer.cache, trainer.base_fingerprint) == (cache, base.fingerprint)

@@ -1,0 +1,123 @@
+"""A pack in a worker: who fails with whom, shares of time and reuse, the base that is given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.making import llama
+from dispatch.counting_trainer import CountingTrainer, train_job
+from dispatch.small_study import small_study
+from milp_search.adapters.placed_base import place_base
+from milp_search.core.plan import AdapterPlan, TrialPlan
+from milp_search.core.trial import Measurement
+from milp_search.dispatch import worker
+from milp_search.dispatch.jobs import Job, outcome_from_dict
+from milp_search.dispatch.worker import RunnerFactory, TrialRunner, shares
+from milp_search.personalize.method import Run
+from milp_search.study.spec_file import load_study_spec
+
+PLAN = TrialPlan("milp", AdapterPlan((1, 1, 1)), communities=0)
+
+
+def job(trial: int, rank: int = 1, **changes: Any) -> Job:
+    plan = replace(PLAN, adapter=AdapterPlan((rank, 0, 0)))
+    return replace(Job("test", trial, 0, plan, seed=0), **changes)
+
+
+def train_one(run: Run) -> dict[str, Any]:
+    """Trains a single job, named by the plan's rank; rank 13 brings bad luck."""
+    name = str(run.plan.adapter.total_rank)
+    run.trainer.train([train_job(name)])
+    if run.cache is not None:
+        run.cache.count("global_adapters", hit=False)
+    if name == "13":
+        raise ValueError("bad luck")
+    return {}
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrialRunner:
+    """Returns a runner whose trials take no time."""
+    monkeypatch.setattr(worker, "train", train_one)
+    monkeypatch.setattr(worker, "answer", lambda *_, **__: None)
+    monkeypatch.setattr(worker, "measure", lambda *_: {"loss": Measurement(1.0, 0.1)})
+    spec = load_study_spec(small_study(tmp_path))
+    made = TrialRunner(tmp_path, spec, (llama(), None))
+    made.trainer = CountingTrainer()
+    return made
+
+
+def test_the_jobs_of_a_pack_meet_in_the_trainer(runner: TrialRunner) -> None:
+    runner.run((job(0, 1), job(1, 2), job(2, 3)))
+    assert runner.trainer.calls == [("train", ["1", "2", "3"])]  # type: ignore[attr-defined]
+
+
+def test_a_failing_plan_fails_alone(runner: TrialRunner) -> None:
+    outcomes = runner.run((job(0, 1), job(1, 13), job(2, 3)))
+    kinds = [one.failure.kind if one.failure else None for one in outcomes]
+    assert kinds == [None, "exception", None]
+    assert [set(one.measurements) for one in outcomes] == [
+        {"loss", "trainable_params"}, set(), {"loss", "trainable_params"},
+    ]  # fmt: skip
+
+
+def test_out_of_memory_in_a_shared_pass_is_every_jobs(runner: TrialRunner) -> None:
+    runner.trainer.raises = MemoryError()  # type: ignore[attr-defined]
+    failures = [one.failure for one in runner.run((job(0), job(1)))]
+    assert [failure.kind for failure in failures if failure] == ["out_of_memory"] * 2
+
+
+def test_the_trainer_halves_as_often_as_the_pack_needs_it(runner: TrialRunner) -> None:
+    runner.run((job(0, halvings=1), job(1, halvings=3)))
+    assert runner.trainer.halvings == 3
+    runner.run((job(2),))
+    assert runner.trainer.halvings == 0
+
+
+def test_each_job_has_its_result_file_and_its_share_of_the_time(runner: TrialRunner) -> None:
+    pack = (job(0, 1), job(1, 2))
+    outcomes = runner.run(pack)
+    for one, outcome in zip(pack, outcomes, strict=True):
+        content = json.loads((runner.folder / "results" / f"{one.name}.json").read_text())
+        assert outcome_from_dict(content["outcome"]) == outcome
+        assert outcome.pack == 2
+    assert outcomes[0].duration_s == outcomes[1].duration_s
+
+
+def test_what_a_pack_looked_up_is_shared_among_its_jobs(runner: TrialRunner) -> None:
+    runner.run((job(0),))
+    outcomes = runner.run((job(1, 1), job(2, 2)))
+    assert [outcome.reused for outcome in outcomes] == [{"global_adapters": (0, 1)}] * 2
+
+
+def test_shares_sum_up_and_never_have_more_hits_than_lookups() -> None:
+    counts = {"embeddings": (3, 4), "retrieval": (0, 1)}
+    parts = shares(counts, 5)
+    assert [sum(part["embeddings"][n] for part in parts) for n in (0, 1)] == [3, 7]
+    assert [sum(part["retrieval"][n] for part in parts) for n in (0, 1)] == [0, 1]
+    assert all(hits <= lookups for part in parts for hits, lookups in part.values())
+
+
+def test_results_of_earlier_versions_are_packs_of_one_that_reused_nothing() -> None:
+    outcome = outcome_from_dict({"measurements": {}, "failure": None, "duration_s": 2.0})
+    assert (outcome.pack, outcome.reused) == (1, {})
+
+
+def test_a_runner_that_was_given_the_base_reads_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the base was read")
+
+    small_study(tmp_path)
+    base = llama()
+    monkeypatch.setattr(worker, "load_base_model", read)
+    run = RunnerFactory(tmp_path, place_base(base), tmp_path / "base-1")()
+    made = run.__self__  # type: ignore[attr-defined]
+    assert made.base.fingerprint == base.fingerprint
+    assert made._base_stage() == {"mode": "none", "folder": "../../base-1"}
