@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -73,7 +74,8 @@ def runner(spec_file: str) -> Any:
     from milp_search.study.spec_file import load_study_spec
 
     torch.set_num_threads(1)
-    return TrialRunner(Path("."), load_study_spec(spec_file))
+    # Stages that settings share are kept while the benchmark runs.
+    return TrialRunner(Path(tempfile.mkdtemp()), load_study_spec(spec_file))
 
 
 def measured(setting: dict[str, Any], seed: int, spec_file: str) -> dict[str, float]:
