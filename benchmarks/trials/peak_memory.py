@@ -65,7 +65,8 @@ def _row(
     one_pass()
     total = sum(a.shape[0] for adapter in stacks[0] for a, _ in adapter.tensors.values())
     first = next(layer for layer, rank in enumerate(ranks) if rank)
-    each = token_bytes(stack, Entry(first, True), longest, total)
+    share = sum(row.text.supervised for row in rows) / count
+    each = token_bytes(stack, Entry(first, True), longest, total, share)
     return {
         "setting": setting.name,
         "mask": mask,
@@ -73,7 +74,7 @@ def _row(
         "longest": longest,
         "lanes": len(stacks),
         "measured_mib": peak_bytes(one_pass, stack.device) / _MIB,
-        "predicted_mib": (each * count + head_bytes(stack)) / _MIB,
+        "predicted_mib": (each * len(rows) * longest + head_bytes(stack)) / _MIB,
     }
 
 

@@ -30,8 +30,9 @@ def markdown(parts: dict[str, dict[str, Any]]) -> str:
     if not any(part["machine"]["gpu"] for part in parts.values()):
         lines[0] += " **Not measured on a GPU.**"
     lines.append(
-        "Seconds are wall clock, medians over runs that take turns; a speed-up is the median of "
-        "the ratios of neighbouring runs, with the lowest and highest in brackets."
+        "Seconds are medians over runs that take turns: wall-clock ones on a GPU and through Ray, "
+        "else those that the process computed on its one thread. A speed-up is the median of the "
+        "ratios of neighbouring runs, with the lowest and highest in brackets."
     )
     for name, make in _TABLES.items():
         if name in parts:
@@ -55,7 +56,8 @@ def _masks(rows: Sequence[Row]) -> list[str]:
         f"Whole trial: training, losses and generation of the validation answers; rank 8, T = 2, "
         f"c = 2, k = 1, {len(rows[0]['plain_s'])} runs each. Cold is a new trainer's first trial, "
         "warm its second (another seed). The random mask is another one in each run. Rounding is "
-        "how far plain PEFT is from itself when its micro-batches are half as large.",
+        "how far plain PEFT is from itself when its first matrices are one unit in the last place "
+        "larger.",
         "",
         *_grid(
             "| study | mask | trainer | plain s | packed s | speed-up | target | "
@@ -109,8 +111,9 @@ def _study(rows: Sequence[Row]) -> list[str]:
     return [
         f"A study of {rows[0]['trials']} trials end to end (proposals, trials, final tests, "
         "export), by the driver. Packed: with reuse, in packs. Plain: PEFT, without either. The "
-        "first packed study proposes by itself; the others are given its arms, and wait for each "
-        "as long as its proposer took. Through Ray, trials' seconds are those of both workers.",
+        "first packed study proposes by itself; the others are given its arms, and are charged for "
+        "each as long as its proposer took. Seconds of trials and final tests are by the wall "
+        "clock, through Ray those of both workers.",
         "",
         *_grid(
             "| study | runs | trainer | proposals | total s | speed-up | target | trials s | "

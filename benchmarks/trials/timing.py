@@ -14,9 +14,11 @@ T = TypeVar("T")
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:
-    """Returns a call's wall-clock seconds and its result; what others left is cleared before.
+    """Returns a call's seconds and its result; what others left is cleared before.
 
-    What was there before the first call (modules, the base model) is not looked through again.
+    On a GPU wall-clock seconds; on a CPU the seconds that this process computed, on its one
+    thread: what else the machine does in the meantime is left out. What was there before the first
+    call (modules, the base model) is not looked through again.
     """
     gc.collect()
     if gc.get_freeze_count() == 0:
@@ -24,11 +26,12 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    start = clock()
     result = call()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start, result
+    return clock() - start, result
 
 
 def by_turns(names: Sequence[str], repeat: int) -> list[str]:
