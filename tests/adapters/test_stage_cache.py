@@ -6,6 +6,7 @@ import os
 import resource
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -181,21 +182,25 @@ def test_what_a_killed_process_left_unfinished_goes_like_the_rest(tmp_path: Path
     assert keys_of(tmp_path) == {KEY}
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Lets no file grow beyond 100 bytes: a real failure in the middle of writing."""
+    """Lets no file grow beyond 100 bytes: a real failure in the middle of writing.
+
+    Only around the writing: what pytest itself prints may go to a file, too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_on_a_full_disk_nothing_is_kept_nothing_left_and_it_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = StageCache(tmp_path)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), full_disk():
         for key in (KEY, OTHER):
             cache.put("kind", key, TENSORS, FACTS)
     assert keys_of(tmp_path) == set()
