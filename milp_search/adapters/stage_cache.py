@@ -107,6 +107,8 @@ class StageCache:
         try:
             self._make_room(len(content))
             _write(self._path(kind, key), content)
+        except FileNotFoundError:
+            pass  # another process made room, and took what was not yet in its place
         except OSError as error:
             self._tell_once(error)
 

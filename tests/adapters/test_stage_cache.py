@@ -210,6 +210,19 @@ def test_on_a_full_disk_nothing_is_kept_nothing_left_and_it_is_told_once(
     assert StageCache(tmp_path).get("kind", KEY) is None
 
 
+def test_an_unfinished_file_that_another_process_took_away_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(source: str, target: Path) -> None:
+        os.unlink(source)
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr(os, "replace", gone)
+    StageCache(tmp_path).put("kind", KEY, TENSORS, FACTS)
+    assert keys_of(tmp_path) == set()
+    assert caplog.messages == []
+
+
 def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cache = StageCache(tmp_path / "file" / "cache", memory_mib=0)
