@@ -26,6 +26,9 @@ class Arm(Mapping[str, Value]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
     def __len__(self) -> int:
         return len(self._values)
 

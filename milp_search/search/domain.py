@@ -20,6 +20,9 @@ from milp_search.space.parameter import Parameter
 # A position of each parameter's value in its list.
 Point = tuple[int, ...]
 
+_STEPS = tuple(2**power for power in range(32))
+# ours: candidates kept, some 5 kB each; a search looks at fewer.
+_KEPT = 16_384
 # ours: enough arms to meet the rare extremes of a feature to within a few percent.
 _RANGE_SAMPLE = 1024
 
@@ -30,20 +33,25 @@ class Candidate:
 
     Attributes:
         arm: The values of the searched parameters.
-        fingerprint: The plan's fingerprint: equal networks are one candidate.
+        plan: What is built: equal plans are one candidate.
         features: The plan's features, not normalised, shape `d`.
-        exact: The closed-form objectives, in natural units, shape `e`.
+        exact: The closed-form metrics, in natural units, shape `e`.
     """
 
     arm: Arm
-    fingerprint: str
+    plan: TrialPlan
     features: Array
     exact: Array
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The plan's fingerprint, made when first asked for: a search looks at thousands."""
+        return self.plan.fingerprint()
 
 
 @final
 class Domain:
-    """A space's points, their neighbours and what they build; candidates are kept once made."""
+    """A space's points, their neighbours and what they build; candidates are kept for a while."""
 
     def __init__(
         self,
@@ -54,8 +62,9 @@ class Domain:
         self._parameters = tuple(parameters)
         self._realise, self.exact = realise, dict(exact)
         self._made: dict[Arm, Candidate] = {}
+        self._placed: dict[Point, Candidate] = {}
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """The number of values of each parameter."""
         return tuple(len(parameter.values) for parameter in self._parameters)
@@ -67,18 +76,23 @@ class Domain:
 
     def candidate(self, point: Point) -> Candidate:
         """Returns what the point builds."""
-        values = {
-            parameter.name: parameter.values[position]
-            for parameter, position in zip(self._parameters, point, strict=True)
-        }
-        return self.describe(Arm(values))
+        if point not in self._placed:
+            values = {
+                parameter.name: parameter.values[position]
+                for parameter, position in zip(self._parameters, point, strict=True)
+            }
+            self._placed[point] = self.describe(Arm(values))
+        return self._placed[point]
 
     def describe(self, arm: Arm) -> Candidate:
         """Returns what the arm builds."""
         if arm not in self._made:
+            if len(self._made) >= _KEPT:
+                self._made.clear()
+                self._placed.clear()
             plan = self._realise(arm)
             exact = np.array([float(formula(arm)) for formula in self.exact.values()])
-            self._made[arm] = Candidate(arm, plan.fingerprint(), plan_features(plan), exact)
+            self._made[arm] = Candidate(arm, plan, plan_features(plan), exact)
         return self._made[arm]
 
     def point(self, arm: Arm) -> Point | None:
@@ -96,6 +110,17 @@ class Domain:
             for position in range(size):
                 if position != point[axis]:
                     yield (*point[:axis], position, *point[axis + 1 :])
+
+    def steps(self, point: Point) -> Iterator[Point]:
+        """Yields the neighbours by steps of 1, 2, 4, ... values either way along one parameter.
+
+        Short lists are thereby tried nearly in full, and long ones cost only their logarithm.
+        """
+        for axis, size in enumerate(self.sizes):
+            for length in _STEPS[: (size - 1).bit_length()]:
+                for position in (point[axis] - length, point[axis] + length):
+                    if 0 <= position < size:
+                        yield (*point[:axis], position, *point[axis + 1 :])
 
     def points(self) -> Iterator[Point]:
         """Yields every point of the space."""

@@ -9,68 +9,46 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
-from botorch.acquisition import AcquisitionFunction
 from botorch.exceptions.warnings import BotorchWarning, OptimizationWarning
-from botorch.models.model import Model
 from linear_operator.utils.warnings import NumericalWarning
-from torch import Tensor
 
+from milp_search.core.errors import SpecError
+from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Objective, Trial, TrialStatus
+from milp_search.search.chooser import Chooser, botorch_chooser, exact_chooser
+from milp_search.search.constraints import OutcomeConstraint
 from milp_search.search.domain import Candidate, Domain, Point
+from milp_search.search.feasibility import is_infeasible, learn_feasibility
+from milp_search.search.fit_state import FitState
 from milp_search.search.initial_design import sobol_points
 from milp_search.search.local_search import Score, ScoreBoard, climb
-from milp_search.search.nehvi import acquisition, relevant_baseline
 from milp_search.search.observations import Observations, observe
-from milp_search.search.orientation import Array, signs
-from milp_search.search.outcomes import OUTCOME_TRANSFORMS, OutcomeScale
+from milp_search.search.orientation import Array
 from milp_search.search.pareto import non_dominated
 from milp_search.search.presets import EngineSettings
-from milp_search.search.reference import with_reference
-from milp_search.search.surrogates import fit_surrogate
+from milp_search.search.problem import Problem, pose, watched
 from milp_search.search.threads import single_thread
 
-# Candidates in one acquisition call; bounds its memory.
-_BATCH = 256
-# ours: Sobol points, and neighbours of the front, from which local searches may start.
-_STARTS = 64
+# ours: points of each kind from which local searches may start.
+_STARTS = 96
 # ours: spaces up to this size are searched in full.
 _SMALL = 512
+# ours: what a candidate scores that breaks a bound on a closed form, times one plus its excess;
+# far below what any other scores.
+_FORBIDDEN = -1e12
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Observations as the surrogate and the acquisition want them: maximised, on unit scale.
-
-    Objectives that are measured come first, closed-form ones after them.
+@dataclass(frozen=True, eq=False)
+class Suggestion:
+    """What the engine suggests.
 
     Attributes:
-        domain: The space.
-        scales: Each objective's map to unit scale.
-        signs: +1 or -1 for each objective.
-        measured: The number of measured objectives.
-        outcomes: The measured objectives, shape `n x measured`.
-        noise: The noise variances of each, shape `n`, or None.
-        reference: The reference point, shape `m`.
+        candidates: In the order they were chosen.
+        state: What the next fit may start from; None where the surrogate keeps none.
     """
 
-    domain: Domain
-    scales: tuple[OutcomeScale, ...]
-    signs: Array
-    measured: int
-    outcomes: Tensor
-    noise: tuple[Tensor | None, ...]
-    reference: Tensor
-
-    def inputs(self, candidates: Sequence[Candidate]) -> Tensor:
-        """Returns features followed by the exact objectives, shape `n x (d + e)`."""
-        exact = [
-            scale(sign * np.array([candidate.exact[column] for candidate in candidates]))
-            for column, (scale, sign) in enumerate(
-                zip(self.scales[self.measured :], self.signs[self.measured :], strict=True)
-            )
-        ]
-        return torch.from_numpy(np.column_stack([self.domain.inputs(candidates), *exact]))
+    candidates: list[Candidate]
+    state: FitState | None
 
 
 def next_candidates(
@@ -82,114 +60,112 @@ def next_candidates(
     seed: int,
     count: int,
 ) -> list[Candidate]:
+    """Returns the candidates of `suggest`, the surrogate fitted afresh."""
+    return suggest(domain, trials, objectives, settings, seed=seed, count=count).candidates
+
+
+def suggest(
+    domain: Domain,
+    trials: Sequence[Trial],
+    objectives: Sequence[Objective],
+    settings: EngineSettings,
+    *,
+    seed: int,
+    count: int,
+    constraints: Sequence[OutcomeConstraint] = (),
+    state: FitState | None = None,
+) -> Suggestion:
     """Returns up to `count` candidates chosen one after another, each knowing those before it.
 
     Plans of any observed trial are never proposed; trials that are still running count as
-    pending points. Fewer candidates come back where the space has no more to offer.
+    pending points. Fewer candidates come back where the space has no more to offer. A plan that
+    breaks a bound on a closed form is chosen only where the search met no other.
 
     Args:
-        domain: The space; its closed forms are exactly those among the objectives.
+        domain: The space; every objective or constraint that it has a closed form of is exact.
         trials: All trials, at least two of them completed.
         objectives: At least one of them measured; missing references are inferred.
         settings: The engine's numbers.
         seed: Seed of everything that is drawn.
         count: How many.
+        constraints: Bounds to keep; only the acquisition `nehvi` knows them.
+        state: Where the last fit ended, if the surrogate is to go on from there.
 
     Returns:
-        The candidates, in the order they were chosen.
+        The candidates and the fit's new state.
+
+    Raises:
+        SpecError: Constraints were given to another acquisition.
     """
+    if constraints and settings.acquisition != "nehvi":
+        raise SpecError(
+            f"expected no constraints with acquisition {settings.acquisition!r}",
+            remedy="use the acquisition 'nehvi'",
+        )
     with single_thread(), _quiet_numerics():
-        seen = {domain.describe(trial.arm).fingerprint for trial in trials}
-        observed = observe(trials, domain, objectives)
-        problem = pose(domain, observed, objectives, settings)
-        baseline = problem.inputs(_distinct(observed.candidates))
-        inputs = problem.inputs(observed.candidates)
-        model = _fit(problem, inputs, settings, seed)
-        baseline = relevant_baseline(model, baseline, problem.reference, seed)
-        pending = _pending(domain, trials)
+        seen = {domain.describe(trial.arm).plan for trial in trials}
+        observed = observe(trials, domain, watched(objectives, constraints, domain))
+        problem = pose(domain, observed, objectives, settings, constraints)
+        chooser, after = _chooser(problem, observed, settings, seed, state)
+        feasibility = _feasibility(problem, observed, trials)
+        for candidate in _pending(domain, trials):
+            chooser = chooser.with_pending(candidate)
         chosen: list[Candidate] = []
         for step in range(count):
-            waiting = [*pending, *chosen]
-            function = acquisition(
-                model,
-                baseline,
-                problem.reference,
-                name=settings.acquisition,
-                pending=problem.inputs(waiting) if waiting else None,
-                monte_carlo_samples=settings.monte_carlo_samples,
-                seed=seed,
-            )
-            excluded = seen | {candidate.fingerprint for candidate in chosen}
-            board = ScoreBoard(domain, _score(function, problem), excluded)
+            board = ScoreBoard(domain, _score(chooser, problem, feasibility), seen)
             starts = _starts(domain, observed, objectives, seed + step)
             best = _search(domain, board, starts, settings)
             if best is None:
                 break
             chosen.append(best)
-        return chosen
+            seen.add(best.plan)
+            if len(chosen) < count:
+                chooser = chooser.with_pending(best)
+        return Suggestion(chosen, after)
 
 
-def pose(
-    domain: Domain,
+def _chooser(
+    problem: Problem,
     observed: Observations,
-    objectives: Sequence[Objective],
     settings: EngineSettings,
-) -> Problem:
-    """Returns the problem that observations and objectives pose.
+    seed: int,
+    state: FitState | None,
+) -> tuple[Chooser, FitState | None]:
+    if settings.acquisition == "nehvi":
+        return exact_chooser(problem, observed.candidates, settings, seed, state)
+    return botorch_chooser(problem, observed.candidates, settings, seed), None
 
-    A missing reference is inferred from the first completed trials, as many as the initial design
-    has, so that it stays once they are there.
+
+def _feasibility(problem: Problem, observed: Observations, trials: Sequence[Trial]) -> Score:
+    """Returns the logarithm of the learned probability of success, 0 while nothing failed.
+
+    Closed forms are inputs too, since it is often memory that runs out.
     """
-    initial = observed.values[: max(2, settings.initial_trials)]
-    complete = with_reference(initial, objectives)
-    names = [one.metric for one in objectives]
-    exact = [names.index(metric) for metric in domain.exact]
-    order = [column for column in range(len(names)) if column not in exact] + exact
-    measured = len(order) - len(exact)
-    flips = signs(objectives)
-    scales = [
-        OUTCOME_TRANSFORMS[settings.outcome_transform](flips[column] * observed.values[:, column])
-        for column in order
-    ]
-    outcomes = [
-        scale(flips[column] * observed.values[:, column])
-        for scale, column in zip(scales[:measured], order, strict=False)
-    ]
-    reference = [
-        scale(np.array(flips[column] * complete[column].reference))
-        for scale, column in zip(scales, order, strict=True)
-    ]
-    return Problem(
-        domain,
-        tuple(scales),
-        flips[order],
-        measured,
-        torch.from_numpy(np.column_stack(outcomes)),
-        tuple(
-            _scaled_noise(scale, observed.noise[column])
-            for scale, column in zip(scales[:measured], order, strict=False)
-        ),
-        torch.from_numpy(np.array(reference)),
-    )
+    domain = problem.domain
+    blamed = sorted((one for one in trials if is_infeasible(one)), key=lambda trial: trial.index)
+    failed = [domain.describe(trial.arm) for trial in blamed]
+    if not blamed:
+        return lambda candidates: np.zeros(len(candidates))
+    exact = np.array([candidate.exact for candidate in (*observed.candidates, *failed)])
+    low, span = exact.min(axis=0), np.ptp(exact, axis=0)
+
+    def inputs(candidates: Sequence[Candidate]) -> Array:
+        values = np.array([candidate.exact for candidate in candidates])
+        scaled = (values - low) / np.where(span > 0, span, 1.0)
+        return np.hstack([problem.features(candidates), scaled])
+
+    learned = learn_feasibility(inputs(observed.candidates), inputs(failed))
+    return lambda candidates: learned.log_probability(inputs(candidates))
 
 
-def _scaled_noise(scale: OutcomeScale, noise: Array | None) -> Tensor | None:
-    if noise is None or scale.noise_factor is None:
-        return None
-    return torch.from_numpy(noise * scale.noise_factor)
-
-
-def _fit(problem: Problem, inputs: Tensor, settings: EngineSettings, seed: int) -> Model:
-    exact = len(problem.reference) - problem.measured
-    seen = inputs.shape[-1] - exact
-    return fit_surrogate(inputs, problem.outcomes, problem.noise, seen, settings, seed)
-
-
-def _score(function: AcquisitionFunction, problem: Problem) -> Score:
+def _score(chooser: Chooser, problem: Problem, feasibility: Score) -> Score:
     def score(candidates: Sequence[Candidate]) -> Array:
-        with torch.no_grad():
-            batches = torch.split(problem.inputs(candidates).unsqueeze(-2), _BATCH)
-            values = torch.cat([function(batch) for batch in batches]).numpy()
+        excess = problem.excess(candidates)
+        values = _FORBIDDEN * (1.0 + excess)
+        allowed = np.flatnonzero(excess == 0.0)
+        if len(allowed) > 0:
+            kept = [candidates[place] for place in allowed.tolist()]
+            values[allowed] = chooser.log_values(kept) + feasibility(kept)
         # A draw that fails numerically is no reason to choose its point.
         return np.where(np.isnan(values), -np.inf, values)
 
@@ -212,14 +188,30 @@ def _search(
 
 def _starts(
     domain: Domain, observed: Observations, objectives: Sequence[Objective], seed: int
-) -> tuple[list[Point], list[Point]]:
-    """Returns the neighbours of the front's arms, and Sobol points."""
-    mask = non_dominated(observed.values, objectives)
+) -> tuple[list[Point], ...]:
+    """Returns neighbours of the front's arms, crossings of two of them, and Sobol points."""
+    mask = non_dominated(observed.values[:, : len(objectives)], objectives)
     arms = [one.arm for one, kept in zip(observed.candidates, mask, strict=True) if kept]
     incumbents = [point for point in map(domain.point, arms) if point is not None]
-    around = [neighbour for point in incumbents for neighbour in domain.neighbours(point)]
-    order = np.random.default_rng(seed).permutation(len(around))[:_STARTS]
-    return [around[place] for place in order], [*islice(sobol_points(domain.sizes, seed), _STARTS)]
+    rng = np.random.default_rng(seed)
+    around = [neighbour for point in incumbents for neighbour in domain.steps(point)]
+    order = rng.permutation(len(around))[:_STARTS]
+    return (
+        [around[place] for place in order],
+        _crossed(incumbents, rng),
+        [*islice(sobol_points(domain.sizes, seed), _STARTS)],
+    )
+
+
+def _crossed(points: Sequence[Point], rng: np.random.Generator) -> list[Point]:
+    """Returns points that take each coordinate from either of two given ones."""
+    if len(points) < 2:
+        return []
+    array = np.array(points)
+    pairs = rng.random((_STARTS, len(points))).argsort(axis=1)[:, :2]
+    sides = rng.random((_STARTS, array.shape[1])) < 0.5
+    crossed = np.where(sides, array[pairs[:, 0]], array[pairs[:, 1]])
+    return [tuple(row) for row in crossed.tolist()]
 
 
 def _pending(domain: Domain, trials: Sequence[Trial]) -> list[Candidate]:
@@ -227,11 +219,11 @@ def _pending(domain: Domain, trials: Sequence[Trial]) -> list[Candidate]:
         (one for one in trials if one.status in (TrialStatus.ASKED, TrialStatus.RUNNING)),
         key=lambda trial: trial.index,
     )
-    return _distinct([domain.describe(trial.arm) for trial in running])
-
-
-def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [*{candidate.fingerprint: candidate for candidate in candidates}.values()]
+    plans: dict[TrialPlan, Candidate] = {}
+    for trial in running:
+        candidate = domain.describe(trial.arm)
+        plans.setdefault(candidate.plan, candidate)
+    return [*plans.values()]
 
 
 @contextmanager

@@ -8,8 +8,35 @@ from typing import Literal
 from milp_search.core.errors import SpecError
 
 Surrogate = Literal["saas", "map_saas", "gp"]
-Acquisition = Literal["qlognehvi", "qnehvi"]
+Acquisition = Literal["nehvi", "qlognehvi", "qnehvi"]
 OutcomeTransform = Literal["standardize", "copula"]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Numbers of the fit; the defaults are ours, by measurement.
+
+    Attributes:
+        chains: Dispersed chains of each metric.
+        windows: Steps of a cold start's windows; all but the first and last end with a new mass
+            matrix.
+        warmup: Steps of a warm start that are dropped.
+        samples: Steps of each chain after that.
+        draws: Hyperparameter draws kept of all chains together.
+        max_tree_depth: NUTS doubles a trajectory at most so often.
+        growth: Chains start cold again when there are so many times the observations that there
+            were at the last cold start.
+        warm: Whether chains start warm at all.
+    """
+
+    chains: int = 4
+    windows: tuple[int, ...] = (20, 30, 60, 20)
+    warmup: int = 8
+    samples: int = 48
+    draws: int = 32
+    max_tree_depth: int = 6
+    growth: float = 1.5
+    warm: bool = True
 
 
 @dataclass(frozen=True)
@@ -20,13 +47,11 @@ class EngineSettings:
         initial_trials: Trials of the initial design.
         batch: Proposals made at once (q).
         surrogate: The model of each measured objective.
-        warmup_steps: NUTS steps before samples are kept.
-        samples: NUTS steps after them.
-        thinning: Every so many samples one is kept.
-        max_tree_depth: NUTS doubles a trajectory at most so often.
+        fit: Numbers of the SAAS fit.
         outcome_transform: How observed outcomes are brought to unit scale.
-        acquisition: The acquisition function's name; with one objective its one-objective form.
-        monte_carlo_samples: Joint posterior draws per kept NUTS sample.
+        acquisition: `nehvi`, ours in closed form, or BoTorch's by name; with one objective its
+            one-objective form.
+        monte_carlo_samples: Joint posterior draws per kept NUTS sample; of BoTorch's functions.
         evaluations: Acquisition evaluations per proposal, at most about.
         restarts: Local searches per proposal.
     """
@@ -34,14 +59,11 @@ class EngineSettings:
     initial_trials: int = 16
     batch: int = 1
     surrogate: Surrogate = "saas"
-    warmup_steps: int = 256
-    samples: int = 128
-    thinning: int = 8
-    max_tree_depth: int = 6
+    fit: FitSettings = FitSettings()
     outcome_transform: OutcomeTransform = "standardize"
-    acquisition: Acquisition = "qlognehvi"
+    acquisition: Acquisition = "nehvi"
     monte_carlo_samples: int = 8
-    evaluations: int = 600
+    evaluations: int = 2400
     restarts: int = 4
 
 
@@ -51,10 +73,10 @@ PRESETS: dict[str, EngineSettings] = {
     "paper": EngineSettings(
         initial_trials=100,
         batch=4,
-        warmup_steps=128,
-        samples=64,
-        thinning=4,
+        # One chain of 128 + 64 steps, every fourth kept, always from the start.
+        fit=FitSettings(chains=1, windows=(20, 30, 58, 20), samples=64, draws=16, warm=False),
         outcome_transform="copula",
+        acquisition="qlognehvi",
         monte_carlo_samples=128,
         evaluations=2000,
         restarts=10,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from milp_search.core.arm import Arm
 from milp_search.core.errors import MilpSearchError
@@ -23,13 +23,25 @@ class Proposal:
     origin: str
 
 
+Memory = Mapping[str, Any]
+"""What a proposer leaves for its next proposals: plain JSON values."""
+
+
 class Proposer(Protocol):
-    """Proposes arms; a pure function of seed, space, objectives and the trials observed last."""
+    """Proposes arms; a pure function of seed, space, objectives and what it observed last.
+
+    Attributes:
+        name: What stands as the origin of its proposals.
+    """
 
     name: str
 
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Replaces the trials known so far, pending and failed ones included."""
+    @property
+    def memory(self) -> Memory | None:
+        """What its last proposals leave for the next ones; None where that is nothing."""
+
+    def observe(self, trials: Sequence[Trial], memory: Memory | None = None) -> None:
+        """Replaces the trials known so far, pending and failed ones included, and the memory."""
 
     def propose(self, count: int) -> list[Proposal]:
         """Returns up to `count` proposals whose plans differ and were never observed.

@@ -16,7 +16,7 @@ from milp_search.core.trial import Objective, Trial, TrialStatus
 from milp_search.search.domain import Candidate, Domain
 from milp_search.search.initial_design import Draws, random_points, sobol_points, unseen
 from milp_search.search.presets import EngineSettings, engine_settings
-from milp_search.search.proposal import Proposal, Proposer, SpaceExhausted
+from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
 from milp_search.space.search_space import SearchSpace
 
 _logger = logging.getLogger(__name__)
@@ -47,9 +47,10 @@ class SequenceProposer:
         self.name = name
         self._draws, self._setting = draws, setting
         self._trials: tuple[Trial, ...] = ()
+        self.memory: Memory | None = None
 
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Replaces the trials known so far."""
+    def observe(self, trials: Sequence[Trial], memory: Memory | None = None) -> None:
+        """Replaces the trials known so far; a sequence remembers nothing."""
         self._trials = tuple(trials)
 
     def propose(self, count: int) -> list[Proposal]:
@@ -81,10 +82,11 @@ class ModelProposer:
         self.name, self._setting = name, setting
         self._design = SequenceProposer("sobol", sobol_points, setting)
         self._trials: tuple[Trial, ...] = ()
+        self.memory: Memory | None = None
 
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Replaces the trials known so far."""
-        self._trials = tuple(trials)
+    def observe(self, trials: Sequence[Trial], memory: Memory | None = None) -> None:
+        """Replaces the trials known so far, and where the surrogate's last fit ended."""
+        self._trials, self.memory = tuple(trials), memory
         self._design.observe(trials)
 
     def propose(self, count: int) -> list[Proposal]:
@@ -115,22 +117,25 @@ class ModelProposer:
 
     def _candidates(self, count: int, before: Sequence[Proposal]) -> list[Candidate]:
         """Returns the engine's candidates; proposals made just before are pending points."""
-        from milp_search.search.engine import next_candidates
+        from milp_search.search.engine import suggest
+        from milp_search.search.fit_state import FitState
 
         setting = self._setting
         first = 1 + max((trial.index for trial in self._trials), default=-1)
         asked = [Trial(first + place, one.arm) for place, one in enumerate(before)]
         trials = [*self._trials, *asked]
-        found = next_candidates(
+        suggestion = suggest(
             setting.domain,
             trials,
             setting.objectives,
             setting.engine,
             seed=_seed_of_ask(setting.seed, len(trials)),
             count=count,
+            state=None if self.memory is None else FitState.decoded(self.memory),
         )
-        if found:
-            return found
+        self.memory = None if suggestion.state is None else suggestion.state.encoded()
+        if suggestion.candidates:
+            return suggestion.candidates
         # The local searches met none; the sequence may still know an unseen plan, or raises.
         seen = {setting.domain.describe(trial.arm).fingerprint for trial in trials}
         try:
@@ -197,9 +202,9 @@ def _seed_of_ask(seed: int, trials: int) -> int:
 def _saas_nehvi(setting: Setting) -> Proposer:
     from milp_search.search.saas import nuts_available
 
-    if not nuts_available():
+    if setting.engine.acquisition != "nehvi" and not nuts_available():
         _logger.warning(
-            "JAX or NumPyro is missing, so NUTS cannot run: proposing by map_saas instead "
+            "JAX or NumPyro is missing, and BoTorch makes no SAAS model: map_saas proposes instead "
             "(pip install 'botorch[fully-bayesian]' brings both)"
         )
         return _with_surrogate("map_saas", setting)

@@ -1,27 +1,21 @@
-"""The SAAS Gaussian process, fitted by NUTS."""
+"""BoTorch's SAAS model, fitted by our own chains."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-from typing import Any
 
-import numpy as np
 import torch
 from botorch.models.fully_bayesian import SaasFullyBayesianSingleTaskGP
 from botorch.models.transforms.input import InputTransform
 from torch import Tensor
 
-from milp_search.core.errors import MilpSearchError
+from milp_search.search.posterior import Draws
 from milp_search.search.presets import EngineSettings
-
-
-class FitError(MilpSearchError, RuntimeError):
-    """A surrogate that could not be fitted."""
+from milp_search.search.saas_fit import fit
 
 
 def nuts_available() -> bool:
-    """Returns whether JAX and NumPyro, which NUTS needs, are installed."""
+    """Returns whether JAX and NumPyro, without which BoTorch makes no SAAS model, are installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("jax", "numpyro"))
 
 
@@ -33,64 +27,42 @@ def fit_saas(
     settings: EngineSettings,
     seed: int,
 ) -> SaasFullyBayesianSingleTaskGP:
-    """Returns BoTorch's SAAS model with hyperparameters drawn by NUTS.
+    """Returns BoTorch's SAAS model with hyperparameters drawn by a cold fit.
 
-    The same model and priors as `fit_fully_bayesian_model_nuts` samples, without compiling anew
-    at every fit (see `saas_density`).
+    The same model and priors as `fit_fully_bayesian_model_nuts` samples, several chains of it.
 
     Args:
         inputs: Shape `n x D`.
         outcomes: Shape `n x 1`, about standardised.
         noise: Variances, shape `n x 1`, or None to infer one.
         input_transform: Picks the columns that the model sees, which lie in about [0, 1].
-        settings: The chain's length and thinning.
-        seed: Seed of the chain.
+        settings: Of them, the numbers of the fit.
+        seed: Seed of the chains.
 
     Returns:
         The fitted model, in evaluation mode.
-
-    Raises:
-        FitError: The chain found no finite hyperparameters.
     """
-    # JAX must not take the accelerator's memory that trainings need.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from milp_search.search.saas_density import draw_hyperparameters
-
-    model = SaasFullyBayesianSingleTaskGP(inputs, outcomes, noise, input_transform=input_transform)
-    draws = draw_hyperparameters(
-        model.pyro_model.train_X.numpy(),
-        outcomes[:, 0].numpy(),
-        None if noise is None else noise[:, 0].numpy(),
-        warmup_steps=settings.warmup_steps,
-        samples=settings.samples,
-        max_tree_depth=settings.max_tree_depth,
-        seed=seed,
+    known = None if noise is None else noise[:, 0].double().numpy()
+    draws, _, _ = fit(
+        input_transform(inputs).double().numpy(),
+        [outcomes[:, 0].double().numpy()],
+        [known],
+        settings.fit,
+        seed,
     )
-    named = model.pyro_model.postprocess_mcmc_samples(mcmc_samples=draws)
-    model.load_mcmc_samples(thinned(named, settings.thinning))
+    model = SaasFullyBayesianSingleTaskGP(inputs, outcomes, noise, input_transform=input_transform)
+    return with_draws(model, draws[0])
+
+
+def with_draws(model: SaasFullyBayesianSingleTaskGP, draws: Draws) -> SaasFullyBayesianSingleTaskGP:
+    """Returns the model, in evaluation mode, with the draws loaded into it."""
+    named = {
+        "lengthscale": 1.0 / draws.inverse_lengthscales**0.5,
+        "outputscale": draws.outputscale,
+        "mean": draws.mean,
+    }
+    if draws.noise is not None:
+        named["noise"] = draws.noise
+    samples = {name: torch.from_numpy(values) for name, values in named.items()}
+    model.load_mcmc_samples(samples)
     return model.eval()
-
-
-def thinned(draws: dict[str, Any], thinning: int) -> dict[str, Tensor]:
-    """Returns every `thinning`-th draw; one that is not finite gives way to the last that is.
-
-    Args:
-        draws: Hyperparameters by name, each of shape `s x ...`.
-        thinning: Every so many draws one is kept.
-
-    Returns:
-        The kept draws, equally many of each.
-
-    Raises:
-        FitError: No draw is finite.
-    """
-    total = len(draws["mean"])
-    finite = torch.ones(total, dtype=torch.bool)
-    for values in draws.values():
-        finite &= torch.isfinite(values.reshape(total, -1)).all(dim=-1)
-    if not finite.any():
-        raise FitError("expected finite hyperparameters from NUTS, got none")
-    usable = finite.nonzero()[:, 0].numpy()
-    kept = np.arange(0, total, thinning)
-    rows = usable[np.maximum(np.searchsorted(usable, kept, side="right") - 1, 0)]
-    return {name: values[torch.from_numpy(rows)] for name, values in draws.items()}

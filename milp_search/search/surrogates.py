@@ -10,17 +10,17 @@ from botorch.fit import fit_gpytorch_mll
 from botorch.models import EnsembleMapSaasSingleTaskGP, ModelListGP, SingleTaskGP
 from botorch.models.model import Model
 from botorch.models.transforms.input import FilterFeatures, InputTransform
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from milp_search.search.presets import EngineSettings
-from milp_search.search.saas import FitError, fit_saas
+from milp_search.search.saas import fit_saas
+from milp_search.search.saas_fit import FitError
+from milp_search.search.saas_likelihood import NOISE_FLOOR
 
 _logger = logging.getLogger(__name__)
-
-# As BoTorch's floor for inferred noise; below it single precision meets singular kernels.
-_NOISE_FLOOR = 1e-4
 
 Fit = Callable[[Tensor, Tensor, Tensor | None, InputTransform, EngineSettings, int], Model]
 
@@ -51,7 +51,7 @@ def fit_surrogate(
         fit(
             inputs,
             outcomes[:, [column]],
-            None if known is None else known.clamp_min(_NOISE_FLOOR).unsqueeze(-1),
+            None if known is None else known.clamp_min(NOISE_FLOOR).unsqueeze(-1),
             FilterFeatures(torch.arange(seen)),
             settings,
             seed + column,
@@ -104,11 +104,18 @@ def _fit_gp(
     """Returns a Gaussian process with the dimension-scaled log-normal lengthscale prior.
 
     Source: Hvarfner et al., "Vanilla Bayesian optimization performs great in high dimensions",
-    2024, Eq. 9; it is what MiLP's "log-Normal distribution as the kernel" can mean.
+    2024, Eq. 9; it is what MiLP's "log-Normal distribution as the kernel" can mean. The kernel is
+    Matern-5/2, as in the other surrogates.
     """
+    seen = input_transform(inputs).shape[-1]
     with manual_seed(seed):
         model = SingleTaskGP(
-            inputs, outcomes, noise, outcome_transform=None, input_transform=input_transform
+            inputs,
+            outcomes,
+            noise,
+            covar_module=get_covar_module_with_dim_scaled_prior(seen, use_rbf_kernel=False),
+            outcome_transform=None,
+            input_transform=input_transform,
         )
         fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
     return model.eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from milp_search.core.arm import Value
@@ -36,8 +37,11 @@ class MaskDimension:
 
     def apply(self, draft: PlanDraft, values: Mapping[str, Value]) -> PlanDraft:
         """Returns the draft with the whole mask set."""
-        mask = tuple(values[parameter.name] for parameter in self.parameters())
-        return draft.with_value(self.name, mask)
+        return draft.with_value(self.name, tuple([values[name] for name in self._layer_names]))
+
+    @cached_property
+    def _layer_names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters())
 
     def setting(self) -> Any:
         """Returns `search`, or the fixed mask as a list."""

@@ -16,4 +16,8 @@ class Parameter:
 
     def __contains__(self, value: object) -> bool:
         # True equals 1 and 1.0 equals 1, but neither is a rank.
-        return any(value == known and type(value) is type(known) for known in self.values)
+        # A loop takes half the time, and a search asks this for every value of a candidate.
+        for known in self.values:  # noqa: SIM110
+            if value == known and type(value) is type(known):
+                return True
+        return False

@@ -62,8 +62,13 @@ class SearchSpace:
 
     def contains(self, arm: Mapping[str, Value]) -> bool:
         """Returns whether the arm gives every searched parameter one of its values, and no more."""
-        names = {axis.name for axis in self.parameters}
-        return arm.keys() == names and all(arm[axis.name] in axis for axis in self.parameters)
+        if len(arm) != len(self.parameters):
+            return False
+        # A loop: a search asks this for every candidate.
+        for axis in self.parameters:
+            if axis.name not in arm or arm[axis.name] not in axis:
+                return False
+        return True
 
     def plan(
         self,
@@ -87,8 +92,9 @@ class SearchSpace:
         traits = _traits(method)
         self._check(arm)
         draft = initial_draft(method, self.layers, self.count_reading)
+        values = {**self.fixed, **arm}
         for dimension in self.dimensions:
-            draft = dimension.apply(draft, {**self.fixed, **arm})
+            draft = dimension.apply(draft, values)
         plan = replace(draft.plan, adapter=self._adapter(draft, method, traits))
         return plan.canonical(
             global_adapter=traits.global_adapter,

@@ -17,8 +17,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "ax": ("milp_search.search",),
     "botorch": ("milp_search.search",),
     "gpytorch": ("milp_search.search",),
-    "jax": ("milp_search.search",),
-    "numpyro": ("milp_search.search",),
     "transformers": ("milp_search.adapters",),
     "peft": ("milp_search.adapters",),
     "datasets": ("milp_search.data",),

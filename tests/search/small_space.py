@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from milp_search.core.arm import Arm
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
-from milp_search.search.presets import EngineSettings
+from milp_search.search.presets import EngineSettings, FitSettings
 from milp_search.search.proposal import Proposal
 from milp_search.space.search_space import SearchSpace, configure
 
@@ -17,10 +17,9 @@ LOSS = Objective("loss", "minimize", 3.0)
 ROUGE = Objective("rouge_l", "maximize", 0.0)
 SIZE = Objective("trainable_params", "minimize", 10_000.0)
 TINY = EngineSettings(
-    warmup_steps=8,
-    samples=8,
-    thinning=4,
-    max_tree_depth=3,
+    fit=FitSettings(
+        chains=2, windows=(6, 8, 12, 6), warmup=2, samples=8, draws=6, max_tree_depth=3
+    ),
     monte_carlo_samples=4,
     evaluations=60,
     restarts=2,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from milp_search.search.domain import Candidate, Domain
-from milp_search.search.local_search import ScoreBoard, climb
+from milp_search.search.local_search import ScoreBoard, _starting_points, climb
 from milp_search.search.orientation import Array
 
 from .small_space import parameters_of, plan_of, small_space
@@ -34,7 +34,7 @@ def test_climbing_reaches_the_peak_of_a_monotone_score() -> None:
 def test_excluded_plans_are_never_the_best() -> None:
     domain = small_domain()
     top = domain.candidate(tuple(size - 1 for size in domain.sizes))
-    board = ScoreBoard(domain, largest, {top.fingerprint})
+    board = ScoreBoard(domain, largest, {top.plan})
     board.scores([*domain.points()])
     best = board.best()
     assert best is not None
@@ -77,3 +77,45 @@ def test_the_first_of_equal_scores_wins() -> None:
     assert best is not None
     assert best.arm == domain.candidate(points[0]).arm
     assert board.scores(points[:2]) == pytest.approx([0.0, 0.0])
+
+
+def test_exchanges_that_help_alone_are_tried_together() -> None:
+    domain = small_domain()
+    rounds: list[int] = []
+
+    def score(candidates: Sequence[Candidate]) -> Array:
+        rounds.append(len(candidates))
+        return np.array([float(sum(one.plan.adapter.ranks)) for one in candidates])
+
+    board = ScoreBoard(domain, score, ())
+    # From one module of the smallest rank to six of the largest: two parameters, several steps.
+    best = climb(domain, board, [[(1, 0, 1, 1, 1, 0, 0, 0)]], restarts=1, evaluations=10_000)
+    assert best is not None
+    assert best.plan.adapter.total_rank == 6 * 32
+    # The start; neighbours and combinations of (1, 0) and of what is found; nothing new then.
+    assert len(rounds) <= 7
+
+
+def test_searches_start_apart_from_each_other() -> None:
+    domain = small_domain()
+    point = (3, 1, 1, 1, 1, 0, 0, 0)
+    board = ScoreBoard(domain, lambda candidates: np.zeros(len(candidates)), ())
+    near, far = (3, 1, 1, 1, 1, 0, 1, 1), (3, 1, 0, 0, 0, 0, 0, 0)
+    started = [start for start, _ in _starting_points(board, [[point, near, far]])]
+    assert started == [point, far]
+
+
+def test_where_a_search_ends_the_next_start_takes_over() -> None:
+    domain = small_domain()
+
+    def score(candidates: Sequence[Candidate]) -> Array:
+        """A lonely peak that no neighbour hints at, and a plateau elsewhere."""
+        return np.array([float(one.exact[0] == 100.0 * 5 * 32) for one in candidates])
+
+    board = ScoreBoard(domain, score, ())
+    starts = [[(0, 0, 0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1, 1, 1), (6, 2, 0, 0, 0, 1, 2, 1)]]
+    climb(domain, board, starts, restarts=1, evaluations=10_000)
+    few = board.evaluations
+    alone = ScoreBoard(domain, score, ())
+    climb(domain, alone, [starts[0][:1]], restarts=1, evaluations=10_000)
+    assert alone.evaluations < few

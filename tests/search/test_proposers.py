@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from milp_search.core.arm import Arm
 from milp_search.core.errors import SpecError
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
-from milp_search.search import presets, surrogates
+from milp_search.search import chooser, presets
 from milp_search.search import saas as saas_module
 from milp_search.search.proposal import Proposal, Proposer, SpaceExhausted
 from milp_search.search.proposers import PROPOSERS, make_proposer
-from milp_search.search.saas import FitError
+from milp_search.search.saas_fit import FitError
 from milp_search.space.search_space import SearchSpace, configure
 
 from .small_space import (
@@ -222,13 +222,14 @@ def test_the_design_may_take_the_last_plan() -> None:
     assert [proposal.origin for proposal in one.propose(4)] == ["sobol"]
 
 
-def test_without_jax_the_fallback_is_announced(
+def test_without_jax_botorchs_model_falls_back_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(saas_module, "nuts_available", lambda: False)
     with caplog.at_level(logging.WARNING):
-        one = proposer("saas_nehvi")
+        one = proposer("saas_nehvi", preset="paper")
     assert one.name == "map_saas"
+    assert proposer("saas_nehvi").name == "saas_nehvi"  # ours needs neither
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "map_saas" in caplog.text
 
@@ -239,7 +240,7 @@ def test_a_chain_that_fails_falls_back_for_one_proposal(
     def fail(*_: object) -> None:
         raise FitError("expected finite hyperparameters from NUTS, got none")
 
-    monkeypatch.setattr(surrogates, "fit_saas", fail)
+    monkeypatch.setattr(chooser, "fit", fail)
     assert len(asked("saas_nehvi", initial(), count=1)) == 1
     assert "map_saas" in caplog.text
 
@@ -264,7 +265,8 @@ def test_the_paper_preset_has_autopefts_numbers() -> None:
         2000,
         10,
     )
-    assert (paper.warmup_steps, paper.samples, paper.thinning) == (128, 64, 4)
+    assert (sum(paper.fit.windows), paper.fit.samples, paper.fit.draws) == (128, 64, 64 // 4)
+    assert (paper.fit.chains, paper.fit.warm, paper.acquisition) == (1, False, "qlognehvi")
     assert paper.outcome_transform == "copula"
 
 
