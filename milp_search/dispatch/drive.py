@@ -139,6 +139,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "data": task.name,
             "data_fingerprint": task.fingerprint,
             "base_model": spec.base_model,
+            "workers": 1 if spec.dispatch.local else spec.dispatch.parallel,
         },
     ) as study:
         write_resolved(spec, folder, versions=versions, data_fingerprint=task.fingerprint)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 from milp_search.core.trial import Failure, Trial, TrialStatus
+from milp_search.dispatch.asking import Asking
 from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
 from milp_search.dispatch.memory import plans_that_fit, worker_memory_mib
@@ -55,9 +56,21 @@ class StudySource:
         self._running: set[str] = set()
         self._exhausted = False
         self._tests_queued = False
+        self._asking = Asking(study)
 
     def adopt(self) -> None:
-        """Takes over what an earlier driver left: results on disk first, then unfinished trials."""
+        """Takes over what an earlier driver left: results on disk first, then unfinished trials.
+
+        An ask ahead that the earlier driver had begun is made before: with what it knew then.
+        """
+        started = [
+            trial for trial in self.study.pending if self.study.attempt(trial.index) is not None
+        ]
+        if started and len(started) == len(self.study.pending) and self._may_look_ahead:
+            self._asking.begin(self._missing)
+            ahead = self._taken()
+        else:
+            ahead = []
         for job, outcome in _results(self.study.folder):
             if not self._known(job):
                 self.done(job, outcome)
@@ -65,8 +78,9 @@ class StudySource:
         self._queue.extend(
             self._search_job(trial, self._next_attempt(trial))
             for trial in self.study.pending
-            if trial.index not in queued
+            if trial.index not in queued and trial not in ahead
         )
+        self._queue.extend(self._search_job(trial, 0) for trial in ahead)
         self._largest = largest_pack(self.spec.dispatch, len(self._queue))
 
     @property
@@ -86,6 +100,8 @@ class StudySource:
             if job.kind == "search":
                 self.study.start(job.trial, job.attempt)
             self._running.add(job.name)
+        if pack and not self._queue and self._may_look_ahead:
+            self._asking.begin(self._missing)
         return pack
 
     def done(self, job: Job, outcome: Outcome) -> None:
@@ -99,10 +115,12 @@ class StudySource:
 
     def _fill(self) -> None:
         """Queues the next search jobs, or the final tests once every trial has ended."""
-        if self._queue:
+        if self._queue or (self._asking.under_way and self._running and not self._asking.ready):
             return
-        if not self._search_over:
-            self._ask()
+        if self._asking.under_way or not self._search_over:
+            if not self._asking.under_way:
+                self._asking.begin(self._missing)
+            self._queue.extend(self._search_job(trial, 0) for trial in self._taken())
         elif not self.study.pending and not self._tests_queued:
             self._tests_queued = True
             self._queue.extend(self._test_jobs())
@@ -128,15 +146,24 @@ class StudySource:
     def _search_over(self) -> bool:
         return self._exhausted or len(self.study.trials) >= self.spec.budget.trials
 
-    def _ask(self) -> None:
-        count = min(self.spec.batch, self.spec.budget.trials - len(self.study.trials))
+    @property
+    def _may_look_ahead(self) -> bool:
+        look_ahead = self.spec.dispatch.look_ahead and not self.stopping
+        return look_ahead and not self._search_over and not self._asking.under_way
+
+    @property
+    def _missing(self) -> int:
+        """How many trials the next ask is for."""
+        return min(self.spec.batch, self.spec.budget.trials - len(self.study.trials))
+
+    def _taken(self) -> list[Trial]:
+        """Returns the trials that were asked for, none where the space has no more."""
         try:
-            trials = self.study.ask_batch(count)
+            return self._asking.take()
         except SpaceExhausted:
             self._exhausted = True
             _logger.info("every plan of the space has been tried; the search ends early")
-            return
-        self._queue.extend(self._search_job(trial, 0) for trial in trials)
+            return []
 
     def _next_attempt(self, trial: Trial) -> int:
         last = self.study.attempt(trial.index)

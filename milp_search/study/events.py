@@ -176,6 +176,22 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What the proposer leaves for its next proposals; follows the arms that were asked with it."""
+
+    memory: Json | None
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return {"memory": self.memory}
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class Started:
     """An attempt began; `after` says how the attempt before it was lost."""
 
@@ -300,6 +316,7 @@ KINDS: dict[str, type[Payload]] = {
     "opened": Opened,
     "reference": Referenced,
     "asked": Asked,
+    "remembered": Remembered,
     "started": Started,
     "completed": Completed,
     "failed": Failed,

@@ -22,6 +22,7 @@ from milp_search.study.events import (
     Measurements,
     Opened,
     Referenced,
+    Remembered,
     Started,
     kind_of,
 )
@@ -40,6 +41,7 @@ class StudyState:
         tests: Trial index to test seed to test measurements.
         epoch: The number of drivers so far.
         finished: Why the search ended; None while it goes on.
+        memory: What the proposer left for its next proposals, if anything.
     """
 
     created: Created | None = None
@@ -50,6 +52,7 @@ class StudyState:
     tests: Mapping[int, Mapping[int, Measurements]] = field(default_factory=dict)
     epoch: int = 0
     finished: str | None = None
+    memory: Mapping[str, Any] | None = None
 
     @property
     def referenced(self) -> bool:
@@ -116,6 +119,10 @@ def _asked(state: StudyState, event: Event, payload: Asked) -> StudyState:
     return replace(state, trials=(*state.trials, trial), finished=None)
 
 
+def _remembered(state: StudyState, event: Event, payload: Remembered) -> StudyState:
+    return replace(state, memory=payload.memory)
+
+
 def _started(state: StudyState, event: Event, payload: Started) -> StudyState:
     trial = _open_trial(state, event)
     attempt = event.attempt
@@ -176,6 +183,7 @@ _RULES: dict[type[Any], Callable[[StudyState, Event, Any], StudyState]] = {
     Opened: _opened,
     Referenced: _referenced,
     Asked: _asked,
+    Remembered: _remembered,
     Started: _started,
     Completed: _completed,
     Failed: _failed,

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from milp_search.core.trial import Trial, TrialStatus
 from milp_search.study import charts
+from milp_search.study.busy import busy_share
 from milp_search.study.export import metric_names, over_seeds
 from milp_search.study.influence import influence
 from milp_search.study.reuse import reuse_text, total_reuse
@@ -173,6 +174,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Test seeds", ", ".join(_test_seeds(study))),
         ("Data", str(settings.get("data_fingerprint", ""))),
         ("Reused", reuse_text(total_reuse(study.trials))),
+        ("Workers", _workers(study)),
         ("Ended", study.finished or ""),
         ("Started", _started(study)),
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
@@ -182,6 +184,14 @@ def _facts(study: Study) -> list[tuple[str, str]]:
 
 def _reference(study: Study) -> list[str]:
     return [f"{goal.metric} {charts.number(goal.reference)}" for goal in study.objectives]
+
+
+def _workers(study: Study) -> str:
+    workers = study.settings.get("workers")
+    if not isinstance(workers, int):
+        return ""
+    share = busy_share(study.events(), workers, study.created.initial_trials)
+    return f"{workers}" if share is None else f"{workers}, busy {share:.0%} of the search"
 
 
 def _test_seeds(study: Study) -> list[str]:

@@ -64,6 +64,8 @@ class DispatchSettings(Settings):
             leave no worker idle.
         memory_gib: The memory that a trainer may fill beside the base model; measured where left
             out.
+        look_ahead: Makes proposals while trials run, so that workers do not wait; what those
+            trials will show is then not known yet, only that they are under way.
     """
 
     local: bool = False
@@ -76,6 +78,7 @@ class DispatchSettings(Settings):
     reuse: bool = True
     pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    look_ahead: bool = True
 
 
 class Resolved(Settings):

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
@@ -32,6 +32,7 @@ from milp_search.study.events import (
     Opened,
     Payload,
     Referenced,
+    Remembered,
     Started,
     as_replayed,
     kind_of,
@@ -45,7 +46,7 @@ from milp_search.study.reuse import Reused
 from milp_search.study.store import EventStore
 
 if TYPE_CHECKING:
-    from milp_search.search.proposal import Proposer
+    from milp_search.search.proposal import Proposal, Proposer
     from milp_search.space.search_space import SearchSpace
 
 STORE_NAME = "study.sqlite3"
@@ -54,6 +55,40 @@ LOCK_NAME = "study.lock"
 ExactMetric = Callable[[Arm], float]
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A study as proposals see it.
+
+    Attributes:
+        proposer: What proposes.
+        trials: All trials at the time.
+        seen: Those that had ended.
+        pending: Those that had not.
+        memory: What the proposals before left.
+    """
+
+    proposer: Proposer
+    trials: tuple[Trial, ...]
+    seen: tuple[int, ...]
+    pending: tuple[int, ...]
+    memory: Mapping[str, Any] | None = None
+
+    def propose(self, count: int) -> list[Proposal]:
+        """Returns proposals; one call at a time.
+
+        Args:
+            count: How many at most.
+
+        Returns:
+            The proposals; fewer where the space has no more unseen plans.
+
+        Raises:
+            SpaceExhausted: There is none left.
+        """
+        self.proposer.observe(self.trials, self.memory)
+        return self.proposer.propose(count)
 
 
 @final
@@ -246,6 +281,10 @@ class Study:
         """The replayed state: trials, attempts, tests, epoch."""
         return self._state
 
+    def events(self) -> list[Event]:
+        """Returns all that happened, in order, from the store."""
+        return self._store.read()
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """The facts that `create` was given for the reader."""
@@ -323,12 +362,36 @@ class Study:
         Raises:
             SpaceExhausted: There is none left.
         """
+        look = self.look()
+        return self.take(look, look.propose(count))
+
+    def look(self) -> Look:
+        """Returns what the next proposals will be based on: the study as it stands.
+
+        Returns:
+            A look that proposes, also in another thread, while the study goes on.
+        """
         self._refuse_if_read_only()
-        proposer = self._make_proposer()
-        proposer.observe(self.trials)
+        return Look(
+            self._make_proposer(),
+            self.trials,
+            tuple(trial.index for trial in self.trials if trial.status.terminal),
+            tuple(trial.index for trial in self.pending),
+            self._state.memory,
+        )
+
+    def take(self, look: Look, proposals: Sequence[Proposal]) -> list[Trial]:
+        """Returns the trials that proposals become.
+
+        Args:
+            look: What they were based on; no trial was asked since.
+            proposals: What it proposed.
+
+        Returns:
+            The trials, on disk already.
+        """
         first = len(self.trials)
-        seen = tuple(trial.index for trial in self.trials if trial.status.terminal)
-        pending = tuple(trial.index for trial in self.pending)
+        assert first == len(look.trials), "asked while proposals were made"
         events = [
             Event(
                 Asked(
@@ -336,13 +399,16 @@ class Study:
                     plan=self.plan(proposal.arm),
                     origin=proposal.origin,
                     seed=self.created.seed,
-                    seen=seen,
-                    pending=pending,
+                    seen=look.seen,
+                    pending=look.pending,
                 ),
                 trial=index,
             )
-            for index, proposal in enumerate(proposer.propose(count), first)
+            for index, proposal in enumerate(proposals, first)
         ]
+        memory = look.proposer.memory
+        if memory != self._state.memory:
+            events.append(Event(Remembered(None if memory is None else dict(memory))))
         self._commit(*events)
         return list(self.trials[first:])
 

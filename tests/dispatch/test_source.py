@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from dispatch.small_study import SPACE, small_study
 from milp_search.core.model_shape import LinearMap, ModelShape
 from milp_search.core.trial import Failure, Measurement, TrialStatus
 from milp_search.dispatch.folders import adapters_folder
-from milp_search.dispatch.jobs import Job, Outcome, job_from_dict, outcome_from_dict
+from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
 from milp_search.dispatch.source import StudySource
 from milp_search.dispatch.worker import write_outcome
 from milp_search.space.space_file import load_search_space
@@ -52,8 +53,17 @@ def failed(kind: str) -> Outcome:
 
 
 def take(source: StudySource) -> Job:
-    (job,) = source.next()
+    (job,) = offered(source)
     return job
+
+
+def offered(source: StudySource) -> Pack:
+    """Returns the next pack, which may still be thought about."""
+    for _ in range(200):
+        if pack := source.next():
+            return pack
+        time.sleep(0.05)
+    raise AssertionError("no job came")
 
 
 def test_a_search_ends_with_the_final_tests_of_the_front(source: StudySource) -> None:
