@@ -24,7 +24,7 @@ from setting import Setting
 from milp_search.core.trial import Trial
 from milp_search.dispatch.drive import prepare, run_study
 from milp_search.dispatch.jobs import Outcome, job_from_dict, outcome_from_dict
-from milp_search.search.proposal import Proposal, Proposer
+from milp_search.search.proposal import Memory, Proposal, Proposer
 from milp_search.search.proposers import PROPOSERS
 from milp_search.search.proposers import Setting as ProposerSetting
 from milp_search.study.spec import Budget, StudySpec
@@ -65,11 +65,16 @@ class Recording:
         self._trials = 0
         self._observing_s = 0.0
 
-    def observe(self, trials: Sequence[Trial]) -> None:
+    @property
+    def memory(self) -> Memory | None:
+        """What the inner proposer remembers."""
+        return self._inner.memory
+
+    def observe(self, trials: Sequence[Trial], memory: Memory | None = None) -> None:
         """Hands on the trials known so far."""
         self._trials = len(trials)
         start = self._asks.clock()
-        self._inner.observe(trials)
+        self._inner.observe(trials, memory)
         self._observing_s = self._asks.clock() - start
 
     def propose(self, count: int) -> list[Proposal]:
@@ -84,11 +89,13 @@ class Recording:
 class Replaying:
     """Proposes what was recorded, and takes as long."""
 
+    memory: Memory | None = None
+
     def __init__(self, name: str, asks: Asks):
         self.name, self._asks = name, asks
         self._trials = 0
 
-    def observe(self, trials: Sequence[Trial]) -> None:
+    def observe(self, trials: Sequence[Trial], memory: Memory | None = None) -> None:
         """Notes how many trials there are."""
         self._trials = len(trials)
 
@@ -156,7 +163,8 @@ def _spec(setting: Setting, way: str, trials: int, parallel: int) -> StudySpec:
     where |= {"device": "cuda" if gpu else "cpu"}
     if gpu and parallel:
         where |= {"gpus_per_trial": 1.0 / parallel}
-    dispatch = spec.dispatch.model_copy(update={**where, **_WAYS[way]})
+    # Recorded asks have to come at the same places: after as many trials as before.
+    dispatch = spec.dispatch.model_copy(update={**where, **_WAYS[way], "look_ahead": False})
     first = min(spec.initial_trials, trials)
     update = {"budget": Budget(trials=trials), "initial_trials": first, "dispatch": dispatch}
     return spec.model_copy(update=update)
