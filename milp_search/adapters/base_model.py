@@ -139,6 +139,18 @@ def model_fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def text_fingerprint(base: BaseModel) -> str:
+    """Returns hex digits over the model and over what its tokenizer makes of texts."""
+    tokenizer = base.tokenizer
+    rules = getattr(tokenizer, "backend_tokenizer", None)
+    parts = [
+        base.fingerprint,
+        type(tokenizer).__name__ if rules is None else rules.to_str(),
+        [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
 def _read(reader: Any, name: str, source: str, trust_remote_code: bool, **options: Any) -> Any:
     try:
         return reader.from_pretrained(source, trust_remote_code=trust_remote_code, **options)

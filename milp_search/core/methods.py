@@ -13,18 +13,24 @@ class MethodTraits:
     global_adapter: bool = False
     retrieval: bool = False
     adapter: bool = True
+    injection: bool = False
 
 
 METHODS: dict[str, MethodTraits] = {
     "base": MethodTraits("The base model, no adapter", adapter=False, retrieval=True),
     "oppu": MethodTraits("One LoRA per user on q and v (OPPU)", retrieval=True),
-    "milp": MethodTraits("Memory injection, then instruction tuning (MiLP)", retrieval=True),
+    "milp": MethodTraits(
+        "Memory injection, then instruction tuning (MiLP)", retrieval=True, injection=True
+    ),
     "logo": MethodTraits(
         "Local adapters over community-wise temporal global ones (LoGo)",
         global_adapter=True,
         retrieval=True,
     ),
     "milp_logo": MethodTraits(
-        "MiLP's adapters and stages inside LoGo's pipeline", global_adapter=True, retrieval=True
+        "MiLP's adapters and stages inside LoGo's pipeline",
+        global_adapter=True,
+        retrieval=True,
+        injection=True,
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from threading import Thread
 from typing import final
 
@@ -35,13 +35,18 @@ class Asking:
         """Whether an ask has begun, and its proposals are there."""
         return self._ahead is not None and self._ahead[1].done()
 
-    def begin(self, count: int) -> None:
-        """Begins to ask for so many trials."""
+    def begin(self, count: int, *, ahead: bool) -> None:
+        """Begins to ask for so many trials, while others run or not."""
         assert self._ahead is None, "one ask at a time"
-        look, found = self._study.look(), Future[list[Proposal]]()
+        look, found = self._study.look(count if ahead else None), Future[list[Proposal]]()
         self._ahead = look, found
-        # A daemon: a driver that is told to leave does not wait for proposals.
+        # A daemon: a driver that is told to leave at once does not wait for proposals.
         Thread(target=_settle, args=(found, look.propose, count), daemon=True).start()
+
+    def settle(self) -> None:
+        """Waits until nothing is made any more: a process must not end while it is."""
+        if self._ahead is not None:
+            wait([self._ahead[1]])
 
     def take(self) -> list[Trial]:
         """Returns the trials that were asked for; waits for the proposals.

@@ -181,7 +181,10 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
     source = StudySource(study, spec, on_change=progress.show)
     source.adopt()
     with _stopping_on_signals(source, console) as signals:
-        execute(source, study.folder, spec, task, console)
+        try:
+            execute(source, study.folder, spec, task, console)
+        finally:
+            source.close()
     progress.close()
     export(study)
     write_report(study)
@@ -222,7 +225,9 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
     Where this machine's shared memory is too small for it, each worker reads its own.
     """
     base, stage = staged_base(folder, spec, task, workers_device(spec))
-    placed = place_base(base, half=spec.dispatch.gpus_per_trial > 0)
+    settings = spec.dispatch
+    on_gpus = settings.gpus_per_trial > 0 and settings.device != "cpu"
+    placed = place_base(base, half=on_gpus)
     del base
     free_memory()
     free_mib = shared_memory_mib()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.base_model import BaseModel, text_fingerprint
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.trainer import PackedTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
@@ -41,7 +41,7 @@ def make_trainer(
         trainer = PackedTrainer(base, spec.training, memory_mib=memory_mib, spill=cache)
     else:
         trainer = PeftTrainer(base, spec.training)
-    return trainer if cache is None else ReusingTrainer(trainer, cache, base.fingerprint)
+    return trainer if cache is None else ReusingTrainer(trainer, cache, text_fingerprint(base))
 
 
 def _memory_mib(base: BaseModel, settings: DispatchSettings) -> float | None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from milp_search.core.methods import METHODS
 from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.study.spec import DispatchSettings
@@ -70,10 +71,14 @@ def plans_that_fit(
 
 
 def adapters_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
-    """Returns the size of a plan's adapters, float32, in MiB."""
+    """Returns the size of a plan's adapters, float32, in MiB, while they are trained.
+
+    Injected memories are there until the adapters that begin with them are.
+    """
     maps = shape.targets(plan.adapter.target_maps)
     parameters = trainable_parameters(plan.adapter, maps)
-    return parameters * (users + plan.communities) * _FLOAT32 / _MIB
+    stages = 2 if METHODS[plan.method].injection else 1
+    return parameters * (stages * users + plan.communities) * _FLOAT32 / _MIB
 
 
 def _available(meminfo: Path) -> int:

@@ -63,16 +63,11 @@ class StudySource:
 
         An ask ahead that the earlier driver had begun is made before: with what it knew then.
         """
-        started = [
-            trial for trial in self.study.pending if self.study.attempt(trial.index) is not None
-        ]
-        if started and len(started) == len(self.study.pending) and self._may_look_ahead:
-            self._asking.begin(self._missing)
-            ahead = self._taken()
-        else:
-            ahead = []
+        ahead = self._asked_again()
         for job, outcome in _results(self.study.folder):
-            if not self._known(job):
+            # A final test that failed is begun anew, with all others, when the search is over.
+            lost = job.kind == "test" and outcome.failure is not None
+            if not lost and not self._known(job):
                 self.done(job, outcome)
         queued = {job.trial for job in self._queue}
         self._queue.extend(
@@ -101,7 +96,7 @@ class StudySource:
                 self.study.start(job.trial, job.attempt)
             self._running.add(job.name)
         if pack and not self._queue and self._may_look_ahead:
-            self._asking.begin(self._missing)
+            self._asking.begin(self._missing, ahead=True)
         return pack
 
     def done(self, job: Job, outcome: Outcome) -> None:
@@ -119,7 +114,7 @@ class StudySource:
             return
         if self._asking.under_way or not self._search_over:
             if not self._asking.under_way:
-                self._asking.begin(self._missing)
+                self._asking.begin(self._missing, ahead=False)
             self._queue.extend(self._search_job(trial, 0) for trial in self._taken())
         elif not self.study.pending and not self._tests_queued:
             self._tests_queued = True
@@ -148,13 +143,30 @@ class StudySource:
 
     @property
     def _may_look_ahead(self) -> bool:
-        look_ahead = self.spec.dispatch.look_ahead and not self.stopping
+        dispatch = self.spec.dispatch
+        # In the process that trains, both would set the same libraries' threads and warnings.
+        look_ahead = dispatch.look_ahead and not dispatch.local and not self.stopping
         return look_ahead and not self._search_over and not self._asking.under_way
 
     @property
     def _missing(self) -> int:
         """How many trials the next ask is for."""
         return min(self.spec.batch, self.spec.budget.trials - len(self.study.trials))
+
+    def close(self) -> None:
+        """Waits for what is still being made; call it when no more jobs are wanted."""
+        self._asking.settle()
+
+    def _asked_again(self) -> list[Trial]:
+        """Returns the trials of an ask ahead that an earlier driver began and did not take."""
+        unanswered = self.study.unanswered_look()
+        if unanswered is None or self._search_over:
+            return []
+        look, count = unanswered
+        try:
+            return self.study.take(look, look.propose(min(count, self._missing)))
+        except SpaceExhausted:
+            return []
 
     def _taken(self) -> list[Trial]:
         """Returns the trials that were asked for, none where the space has no more."""
@@ -183,6 +195,8 @@ class StudySource:
 
     def _succeeded(self, job: Job, outcome: Outcome) -> None:
         if job.kind == "test":
+            if job.seed in self.study.tests(job.trial):
+                return
             self.study.record_test(job.trial, job.seed, outcome.measurements)
             return
         self.study.tell(

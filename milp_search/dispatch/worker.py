@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
-from milp_search.adapters.base_model import BaseModel, load_base_model
+from milp_search.adapters.base_model import BaseModel, load_base_model, text_fingerprint
 from milp_search.adapters.export import save_stacks
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
@@ -96,6 +96,10 @@ class TrialRunner:
         return self._given or staged_base(self.folder, self.spec, self.task)
 
     @cached_property
+    def _fingerprint(self) -> str:
+        return text_fingerprint(self.base)
+
+    @cached_property
     def cache(self) -> StageCache | None:
         """What trials share, in the study's folder; None where the study keeps nothing."""
         return make_cache(self.spec, self.folder)
@@ -148,8 +152,8 @@ class TrialRunner:
     def _evaluated(
         self, plan: TrialPlan, seed: int, split: Split, trainer: AdapterTrainer
     ) -> tuple[Mapping[str, Measurement], Stacks]:
-        fingerprint = self.base.fingerprint
-        run = Run(self.task, plan, trainer, self.spec.training, seed, self.cache, fingerprint)
+        settings = self.spec.training
+        run = Run(self.task, plan, trainer, settings, seed, self.cache, self._fingerprint)
         names = measured_metrics(self.spec)
         generate = any(METRICS[name].needs_generation for name in names)
         stacks = train(run)

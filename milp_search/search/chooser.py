@@ -31,6 +31,8 @@ _logger = logging.getLogger(__name__)
 
 # Candidates in one call of a BoTorch function; bounds its memory.
 _BATCH = 256
+# What a plain value that underflows counts as, in logarithms.
+_LEAST = 1e-300
 # ours: joint draws in all; with more, candidates keep their order (Spearman .99 or above).
 _SAMPLES = 128
 
@@ -117,7 +119,12 @@ class BotorchChooser:
         """Returns the candidates' scores."""
         with torch.no_grad():
             batches = torch.split(_columns(self.problem, candidates).unsqueeze(-2), _BATCH)
-            return np.asarray(torch.cat([self.function(batch) for batch in batches]).numpy())
+            values: Array = np.asarray(
+                torch.cat([self.function(batch) for batch in batches]).numpy()
+            )
+        if self.settings.acquisition == "qnehvi":
+            values = np.asarray(np.log(np.maximum(values, _LEAST)))
+        return values
 
     def with_pending(self, candidate: Candidate) -> Self:
         """Returns the chooser that knows one more pending candidate."""

@@ -295,12 +295,13 @@ def _reach(
 
 def _volume(cells: Cells, reach: Sequence[Array]) -> Array:
     """Returns the expected volume gained in all cells, shape `N`."""
-    product = np.ones((1, 1))
+    product: Array | None = None
     for one, lower, upper in zip(reach, cells.lower, cells.upper, strict=True):
         side = one[lower]
         if (upper < len(one) - 1).any():
             side -= one[upper]
-        product = side if product.size == 1 else np.multiply(product, side, out=product)
+        product = side if product is None else np.multiply(product, side, out=product)
+    assert product is not None  # there is at least one objective
     return np.asarray(product.sum(axis=0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from milp_search.search.initial_design import Draws, random_points, sobol_points
 from milp_search.search.presets import EngineSettings, engine_settings
 from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
 from milp_search.space.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from milp_search.search.fit_state import FitState
 
 _logger = logging.getLogger(__name__)
 
@@ -118,7 +121,6 @@ class ModelProposer:
     def _candidates(self, count: int, before: Sequence[Proposal]) -> list[Candidate]:
         """Returns the engine's candidates; proposals made just before are pending points."""
         from milp_search.search.engine import suggest
-        from milp_search.search.fit_state import FitState
 
         setting = self._setting
         first = 1 + max((trial.index for trial in self._trials), default=-1)
@@ -131,7 +133,7 @@ class ModelProposer:
             setting.engine,
             seed=_seed_of_ask(setting.seed, len(trials)),
             count=count,
-            state=None if self.memory is None else FitState.decoded(self.memory),
+            state=_fit_state(self.memory),
         )
         self.memory = None if suggestion.state is None else suggestion.state.encoded()
         if suggestion.candidates:
@@ -192,6 +194,17 @@ def make_proposer(
     domain = Domain(space.parameters, realise or space.plan, closed_forms)
     setting = Setting(domain, tuple(objectives), seed, engine)
     return PROPOSERS[name](setting)
+
+
+def _fit_state(memory: Memory | None) -> FitState | None:
+    """Returns where the last fit ended, None where that cannot be read: the fit starts cold."""
+    from milp_search.search.fit_state import FitState, FitStateError
+
+    try:
+        return None if memory is None else FitState.decoded(memory)
+    except FitStateError as error:
+        _logger.warning("%s; the surrogate is fitted anew", error)
+        return None
 
 
 def _seed_of_ask(seed: int, trials: int) -> int:

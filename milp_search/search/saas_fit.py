@@ -112,7 +112,13 @@ def _usable(
     shape = (settings.chains, dimension)
     if state is None or not settings.warm or len(state.metrics) != metrics:
         return [None] * metrics
-    return [one if one.positions.shape == shape else None for one in state.metrics]
+    return [one if one.positions.shape == shape and _sound(one) else None for one in state.metrics]
+
+
+def _sound(state: MetricState) -> bool:
+    """Whether the numbers are such as a fit leaves behind."""
+    finite = all(np.isfinite(each).all() for each in (state.positions, state.factor))
+    return finite and bool((state.step_sizes > 0).all() and (np.diag(state.factor) > 0).all())
 
 
 def _density(inputs: Array, targets: Array, noise: Array | None) -> SaasDensity:

@@ -176,6 +176,22 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """An ask ahead of time began, for so many trials: what happened before is what it knows."""
+
+    count: int
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class Remembered:
     """What the proposer leaves for its next proposals; follows the arms that were asked with it."""
 
@@ -316,6 +332,7 @@ KINDS: dict[str, type[Payload]] = {
     "opened": Opened,
     "reference": Referenced,
     "asked": Asked,
+    "looked": Looked,
     "remembered": Remembered,
     "started": Started,
     "completed": Completed,

@@ -19,6 +19,7 @@ from milp_search.study.events import (
     Failed,
     FinalTest,
     Finished,
+    Looked,
     Measurements,
     Opened,
     Referenced,
@@ -119,6 +120,10 @@ def _asked(state: StudyState, event: Event, payload: Asked) -> StudyState:
     return replace(state, trials=(*state.trials, trial), finished=None)
 
 
+def _looked(state: StudyState, event: Event, payload: Looked) -> StudyState:
+    return state
+
+
 def _remembered(state: StudyState, event: Event, payload: Remembered) -> StudyState:
     return replace(state, memory=payload.memory)
 
@@ -183,6 +188,7 @@ _RULES: dict[type[Any], Callable[[StudyState, Event, Any], StudyState]] = {
     Opened: _opened,
     Referenced: _referenced,
     Asked: _asked,
+    Looked: _looked,
     Remembered: _remembered,
     Started: _started,
     Completed: _completed,

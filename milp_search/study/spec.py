@@ -65,7 +65,8 @@ class DispatchSettings(Settings):
         memory_gib: The memory that a trainer may fill beside the base model; measured where left
             out.
         look_ahead: Makes proposals while trials run, so that workers do not wait; what those
-            trials will show is then not known yet, only that they are under way.
+            trials will show is then not known yet, only that they are under way. Local runs
+            never do.
     """
 
     local: bool = False

@@ -28,6 +28,7 @@ from milp_search.study.events import (
     Failed,
     FinalTest,
     Finished,
+    Looked,
     Measurements,
     Opened,
     Payload,
@@ -365,20 +366,38 @@ class Study:
         look = self.look()
         return self.take(look, look.propose(count))
 
-    def look(self) -> Look:
+    def look(self, ahead: int | None = None) -> Look:
         """Returns what the next proposals will be based on: the study as it stands.
+
+        Args:
+            ahead: For so many trials is asked ahead of time; noted on disk, so that a resumed
+                study asks with the same knowledge. None where the ask is answered at once.
 
         Returns:
             A look that proposes, also in another thread, while the study goes on.
         """
         self._refuse_if_read_only()
-        return Look(
-            self._make_proposer(),
-            self.trials,
-            tuple(trial.index for trial in self.trials if trial.status.terminal),
-            tuple(trial.index for trial in self.pending),
-            self._state.memory,
-        )
+        look = self._look(self._state, self._make_proposer())
+        if ahead is not None:
+            self._commit(Event(Looked(ahead)))
+        return look
+
+    def unanswered_look(self) -> tuple[Look, int] | None:
+        """Returns the last look ahead and its number of trials, if no trial was asked since.
+
+        Returns:
+            The look as it was, or None.
+        """
+        events = self.events()
+        kinds = [type(event.payload) for event in events]
+        if Looked not in kinds:
+            return None
+        place = len(kinds) - 1 - kinds[::-1].index(Looked)
+        payload = events[place].payload
+        if Asked in kinds[place:] or not isinstance(payload, Looked):
+            return None
+        state = replay(events[:place])
+        return self._look(state, self._proposer_for(state.objectives)), payload.count
 
     def take(self, look: Look, proposals: Sequence[Proposal]) -> list[Trial]:
         """Returns the trials that proposals become.
@@ -590,19 +609,27 @@ class Study:
 
     def _make_proposer(self) -> Proposer:
         if self._proposer is None:
-            from milp_search.search.proposers import make_proposer
-
-            self._proposer = make_proposer(
-                self.created.proposer,
-                space=self.space,
-                objectives=self.objectives,
-                seed=self.created.seed,
-                initial_trials=self.created.initial_trials,
-                preset=self.created.preset,
-                realise=self.plan,
-                exact=self.exact,
-            )
+            self._proposer = self._proposer_for(self.objectives)
         return self._proposer
+
+    def _proposer_for(self, objectives: Sequence[Objective]) -> Proposer:
+        from milp_search.search.proposers import make_proposer
+
+        return make_proposer(
+            self.created.proposer,
+            space=self.space,
+            objectives=objectives,
+            seed=self.created.seed,
+            initial_trials=self.created.initial_trials,
+            preset=self.created.preset,
+            realise=self.plan,
+            exact=self.exact,
+        )
+
+    def _look(self, state: StudyState, proposer: Proposer) -> Look:
+        ended = tuple(trial.index for trial in state.trials if trial.status.terminal)
+        others = tuple(trial.index for trial in state.trials if not trial.status.terminal)
+        return Look(proposer, state.trials, ended, others, state.memory)
 
     def _take_over(self) -> None:
         if self._state.created is None:

@@ -17,6 +17,7 @@ from milp_search.adapters.base_model import (
     model_fingerprint,
     read_shape,
     resolve_device,
+    text_fingerprint,
 )
 from milp_search.core.errors import ModelError
 
@@ -164,3 +165,10 @@ def test_a_tokenizer_without_end_token_is_refused() -> None:
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match=r"no end token(.|\n)*eos_token"):
         as_base_model("x", base.model, tokenizer)
+
+
+def test_a_text_fingerprint_covers_the_tokenizer() -> None:
+    one, other = llama(), llama(start=True)
+    assert one.fingerprint == other.fingerprint
+    assert text_fingerprint(one) == text_fingerprint(llama())
+    assert text_fingerprint(one) != text_fingerprint(other)

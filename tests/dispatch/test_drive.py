@@ -25,10 +25,12 @@ def test_a_base_that_fits_into_shared_memory_is_carried_to_the_workers(
 
 
 def test_workers_on_gpus_are_sent_half_the_bytes(tmp_path: Path) -> None:
-    spec = load_study_spec(small_study(tmp_path), {"dispatch.gpus_per_trial": 1.0})
-    placed = drive.sharing_factory(tmp_path, spec, load_task(spec.data)).placed
-    assert placed is not None
-    assert {array.dtype for array in placed.arrays.values()} == {np.dtype(np.int16)}
+    for device, expected in (("auto", np.int16), ("cpu", np.float32)):
+        changes = {"dispatch.gpus_per_trial": 1.0, "dispatch.device": device}
+        spec = load_study_spec(small_study(tmp_path), changes)
+        placed = drive.sharing_factory(tmp_path, spec, load_task(spec.data)).placed
+        assert placed is not None
+        assert {array.dtype for array in placed.arrays.values()} == {np.dtype(expected)}
 
 
 @pytest.mark.parametrize(

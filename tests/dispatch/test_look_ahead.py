@@ -76,6 +76,31 @@ def test_a_resumed_study_asks_with_what_the_uninterrupted_one_knew(
             assert [trial.arm for trial in resumed.trials] == [t.arm for t in whole.trials]
 
 
+def test_a_gentle_stop_forgets_no_ask_ahead(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        source = source_of(study)
+        source.done(take(source), outcome(1.0))
+        running = take(source)
+        source.stopping = True
+        source.done(running, outcome(1.0))  # told, while trial 2 is still being thought about
+        source.close()
+    with Study.open(tmp_path) as resumed:
+        source = source_of(resumed)
+        source.adopt()
+        assert take(source).trial == 2
+        assert known(resumed) == [((), ()), ((), (0,)), ((0,), (1,))]
+
+
+def test_a_local_run_does_not_look_ahead(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        source = source_of(study)
+        local = source.spec.dispatch.model_copy(update={"local": True})
+        source.spec = source.spec.model_copy(update={"dispatch": local})
+        for _ in range(2):
+            source.done(take(source), outcome(1.0))
+        assert known(study) == [((), ()), ((0,), ())]
+
+
 class Slow:
     """A proposer that takes a moment and then has nothing left."""
 
@@ -94,9 +119,9 @@ def test_what_the_proposer_raises_comes_where_it_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with new_study(tmp_path) as study:
-        monkeypatch.setattr(study, "look", lambda: Look(Slow(), (), (), ()))
+        monkeypatch.setattr(study, "look", lambda ahead: Look(Slow(), (), (), ()))
         asking = Asking(study)
-        asking.begin(1)
+        asking.begin(1, ahead=True)
         assert asking.under_way
         assert not asking.ready
         with pytest.raises(SpaceExhausted):

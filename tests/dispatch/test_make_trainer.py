@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.making import llama
+from milp_search.adapters.base_model import text_fingerprint
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.adapters.reusing_trainer import ReusingTrainer
 from milp_search.core.settings import TrainingSettings
@@ -39,4 +40,4 @@ def test_with_reuse_the_cache_in_the_studys_folder_is_asked_first(tmp_path: Path
     trainer = make_trainer(base, plain, cache)
     assert isinstance(trainer, ReusingTrainer)
     assert type(trainer.inner) is PeftTrainer
-    assert (trainer.cache, trainer.base_fingerprint) == (cache, base.fingerprint)
+    assert (trainer.cache, trainer.base_fingerprint) == (cache, text_fingerprint(base))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,16 @@ from milp_search.study.spec import DispatchSettings
 
 # 2^14 parameters a rank: with rank 4, three users and one community 1 MiB of float32.
 SHAPE = ModelShape(2, "model.layers", (LinearMap("up", "up", 2**13, 2**13),))
-PLAN = TrialPlan("milp_logo", AdapterPlan((4, 0)), communities=1)
+PLAN = TrialPlan("logo", AdapterPlan((4, 0)), communities=1)
 
 
 def test_adapters_take_four_bytes_a_parameter_for_each_user_and_community() -> None:
     assert adapters_mib(PLAN, 3, SHAPE) == 4 * 2**14 * (3 + 1) * 4 / 2**20 == 1.0
+
+
+def test_injected_memories_are_there_beside_the_adapters_that_begin_with_them() -> None:
+    plan = replace(PLAN, method="milp_logo")
+    assert adapters_mib(plan, 3, SHAPE) == 4 * 2**14 * (2 * 3 + 1) * 4 / 2**20
 
 
 @pytest.mark.parametrize(("memory", "count"), [(100.0, 5), (6.0, 3), (5.9, 2), (0.1, 1)])

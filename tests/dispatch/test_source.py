@@ -201,3 +201,21 @@ def test_job_names_differ_by_kind_seed_and_attempt(source: StudySource) -> None:
     others = [job, replace(job, attempt=1), replace(job, kind="test"),
               replace(job, kind="test", seed=9)]  # fmt: skip
     assert len({other.name for other in others}) == 4
+
+
+def test_a_final_test_that_failed_before_a_resume_is_run_once(tmp_path: Path) -> None:
+    with new_study(tmp_path, trials=2) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        for _ in range(2):
+            source.done(take(source), outcome(1.0))
+        write_outcome(tmp_path, take(source), failed("exception"))
+    with Study.open(tmp_path) as resumed:
+        source = StudySource(resumed, load_study_spec(tmp_path / "study.yaml"))
+        source.adopt()
+        handed_out: list[Job] = []
+        while pack := source.next():  # as workers that are all free would
+            handed_out += pack
+        for job in handed_out:
+            source.done(job, outcome(2.0))
+        assert source.finished
+        assert sorted(job.trial for job in handed_out) == [t.index for t in resumed.front()]

@@ -9,7 +9,8 @@ from botorch.models.model import Model
 from botorch.models.transforms.input import FilterFeatures
 from scipy.stats import norm, spearmanr
 
-from milp_search.search.exact_nehvi import ExactNehvi, Target, exact_nehvi
+from milp_search.search.cells import undominated_cells
+from milp_search.search.exact_nehvi import ExactNehvi, Target, _reach, _volume, exact_nehvi
 from milp_search.search.nehvi import acquisition
 from milp_search.search.posterior import Draws, Surrogate
 
@@ -233,3 +234,13 @@ def test_many_candidates_score_as_one_by_one() -> None:
         np.tile(function.log_values(case.candidates, case.candidate_exact), 9)
     )
     assert function.log_values(inputs[:0], exact[:0]).shape == (0,)
+
+
+def test_a_candidate_alone_scores_as_among_others_where_the_front_is_empty() -> None:
+    cells = undominated_cells(np.zeros((0, 2)), np.zeros(2))
+    means, sure = [np.array([3.0, 1.0]), np.array([2.0, 4.0])], [np.full(2, 1e-9)] * 2
+    both = _volume(cells, _reach(cells, means, sure, np.zeros((2, 0))))
+    first = [one[:1] for one in means]
+    alone = _volume(cells, _reach(cells, first, [one[:1] for one in sure], np.zeros((1, 0))))
+    np.testing.assert_allclose(both, [6.0, 4.0])
+    np.testing.assert_allclose(alone, [6.0])

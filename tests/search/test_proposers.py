@@ -290,3 +290,12 @@ def test_any_history_gives_new_plans_of_the_space(
     assert len({*fingerprints(arms), *fingerprints([one.arm for one in trials])}) == count + len(
         trials
     )
+
+
+def test_a_memory_that_cannot_be_read_is_left_aside(caplog: pytest.LogCaptureFixture) -> None:
+    one, trials = proposer("saas_nehvi"), initial()
+    one.observe(trials, {"version": 2})
+    fresh = proposer("saas_nehvi")
+    fresh.observe(trials)
+    assert one.propose(1) == fresh.propose(1)
+    assert "fitted anew" in caplog.text

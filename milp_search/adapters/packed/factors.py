@@ -90,7 +90,7 @@ class Factors:
         tensors = {}
         for path, (a, b) in like.tensors.items():
             mine, other = self.matrices(path, lane, a.shape[0])
-            tensors[path] = (mine.cpu().clone(), other.T.cpu().contiguous())
+            tensors[path] = (mine.cpu().clone(), other.T.cpu().contiguous().clone())
             assert b.shape == tensors[path][1].shape
         return Adapter(like.key, like.plan, tensors)
 

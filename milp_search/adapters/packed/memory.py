@@ -58,7 +58,7 @@ class MemoryPlan:
 
     def lanes(self, weights: int, below: int) -> int:
         """Returns how many lanes of so many trainable and frozen weights train side by side."""
-        return max(int(self.bytes * _LANES_SHARE) // lane_bytes(weights, below), 1)
+        return max(int(self.bytes * _LANES_SHARE) // max(lane_bytes(weights, below), 1), 1)
 
     def training(
         self, stack: FrozenStack, entry: Entry, longest: int, ranks: int,

@@ -96,7 +96,13 @@ class PackedTrainer:
         everyone = range(len(jobs))
         for places in self._groups(everyone, lambda i: _plans(jobs[i].adapters)):
             group = [jobs[i] for i in places]
-            for i, mine in zip(places, self._halving(group, self._answered), strict=True):
+            weights = lane_weights([job.adapters for job in group], self._paths)
+            found = [
+                mine
+                for part in self._side_by_side_parts(group, 0, weights)
+                for mine in self._halving(part, self._answered)
+            ]
+            for i, mine in zip(places, found, strict=True):
                 answers[i] = mine
         return answers
 
@@ -133,9 +139,15 @@ class PackedTrainer:
         """Trains as many lanes side by side as fit."""
         weights = lane_weights([(lane.start,) for lane in lanes], self._paths)
         below = lane_weights([lane.below for lane in lanes], self._paths)
-        most = max(self._memory.lanes(weights, below) >> self.halvings, 1)
-        parts = [lanes[first : first + most] for first in range(0, len(lanes), most)]
+        parts = self._side_by_side_parts(lanes, weights, below)
         return [pair for part in parts for pair in self._halving(part, self._side_by_side)]
+
+    def _side_by_side_parts(
+        self, lanes: Sequence[T], weights: int, below: int
+    ) -> list[Sequence[T]]:
+        """Returns the lanes, of so many trainable and frozen weights each, in parts that fit."""
+        most = max(self._memory.lanes(weights, below) >> self.halvings, 1)
+        return [lanes[first : first + most] for first in range(0, len(lanes), most)]
 
     def _side_by_side(
         self, lanes: Sequence[LaneJob], halvings: int
