@@ -53,7 +53,7 @@ class PeftTrainer:
         trained = []
         self.step_losses = []
         # LoRA modules are attached once for neighbours of one structure, then only reset.
-        for plans, group in groupby(jobs, key=lambda job: (*_plans(job.below), job.plan)):
+        for plans, group in groupby(jobs, key=lambda job: (*active_plans(job.below), job.plan)):
             with attached(self.base, plans) as names:
                 trained += [self._train_one(job, names) for job in group]
         return trained
@@ -61,7 +61,7 @@ class PeftTrainer:
     def predict(self, jobs: Sequence[PredictJob]) -> list[list[Answer]]:
         """Returns per job one answer per example, in order; see `AdapterTrainer`."""
         answers = []
-        for plans, group in groupby(jobs, key=lambda job: _plans(job.adapters)):
+        for plans, group in groupby(jobs, key=lambda job: active_plans(job.adapters)):
             with attached(self.base, plans) as names, torch.no_grad():
                 for job in group:
                     self._load(names, job.adapters)
@@ -95,7 +95,7 @@ class PeftTrainer:
             self.step_losses.append([])
             return Adapter(job.key, job.plan, start.tensors)
         name, model = names[-1], self.base.model
-        self._load(names, (*_active(job.below), start))
+        self._load(names, (*active(job.below), start))
         weights = parameters(model, name, [*start.tensors])
         for weight in weights:
             weight.requires_grad_(True)
@@ -108,7 +108,7 @@ class PeftTrainer:
         return read_weights(model, name, job.key, job.plan, [*start.tensors])
 
     def _load(self, names: Sequence[str], adapters: Sequence[Adapter]) -> None:
-        for name, adapter in zip(names, _active(adapters), strict=True):
+        for name, adapter in zip(names, active(adapters), strict=True):
             load_weights(self.base.model, name, adapter)
 
     def _answer(self, job: PredictJob) -> list[Answer]:
@@ -264,9 +264,11 @@ def _batches(rows: Sequence[Encoded], tokens: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _active(adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:
+def active(adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:
+    """Returns the adapters that have any rank."""
     return tuple(adapter for adapter in adapters if adapter.plan.total_rank > 0)
 
 
-def _plans(adapters: Sequence[Adapter]) -> tuple[AdapterPlan, ...]:
-    return tuple(adapter.plan for adapter in _active(adapters))
+def active_plans(adapters: Sequence[Adapter]) -> tuple[AdapterPlan, ...]:
+    """Returns their plans."""
+    return tuple(adapter.plan for adapter in active(adapters))

@@ -57,28 +57,36 @@ def plans_that_fit(
 ) -> int:
     """Returns how many of the plans, from the first on, may be trained together; at least one.
 
-    All adapters of a plan are kept until it has been measured: one per user and per community.
-    Without the base's shape their size is not known, and all plans fit.
+    All adapters of a plan are kept until it has been measured; see `training_mib`. Without the
+    base's shape their size is not known, and all plans fit.
     """
     if shape is None:
         return len(plans)
     left = memory_mib * SHARE_OF_ADAPTERS
     for count, plan in enumerate(plans):
-        left -= adapters_mib(plan, users, shape)
+        left -= training_mib(plan, users, shape)
         if left < 0:
             return max(count, 1)
     return len(plans)
 
 
 def adapters_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
-    """Returns the size of a plan's adapters, float32, in MiB, while they are trained.
+    """Returns the size of a plan's adapters, float32, in MiB: one per user and per community."""
+    return _mib(plan, users + plan.communities, shape)
+
+
+def training_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
+    """Returns the size of a plan's adapters while they are trained, float32, in MiB.
 
     Injected memories are there until the adapters that begin with them are.
     """
-    maps = shape.targets(plan.adapter.target_maps)
-    parameters = trainable_parameters(plan.adapter, maps)
     stages = 2 if METHODS[plan.method].injection else 1
-    return parameters * (stages * users + plan.communities) * _FLOAT32 / _MIB
+    return _mib(plan, stages * users + plan.communities, shape)
+
+
+def _mib(plan: TrialPlan, count: int, shape: ModelShape) -> float:
+    maps = shape.targets(plan.adapter.target_maps)
+    return trainable_parameters(plan.adapter, maps) * count * _FLOAT32 / _MIB
 
 
 def _available(meminfo: Path) -> int:

@@ -34,6 +34,7 @@ from milp_search.dispatch.make_trainer import make_cache, make_trainer
 from milp_search.dispatch.rendezvous import train_together
 from milp_search.metrics.table import METRICS, measure
 from milp_search.personalize.base_stage import base_examples, base_stage_key
+from milp_search.personalize.global_chain import even_share
 from milp_search.personalize.method import Run, Stacks
 from milp_search.personalize.run import Split, answer, train
 from milp_search.study.spec import StudySpec
@@ -239,16 +240,12 @@ def shares(counts: Mapping[str, tuple[int, int]], parts: int) -> list[dict[str, 
     """
     return [
         {
-            kind: (found, found + _part(misses, part, parts))
+            kind: (found, found + even_share(misses, parts, part))
             for kind, (hits, misses) in sorted(counts.items())
-            for found in [_part(hits, part, parts)]
+            for found in [even_share(hits, parts, part)]
         }
         for part in range(parts)
     ]
-
-
-def _part(total: int, part: int, parts: int) -> int:
-    return total * (part + 1) // parts - total * part // parts
 
 
 def describe_failure(error: Exception) -> Failure:

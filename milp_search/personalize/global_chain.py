@@ -46,7 +46,7 @@ def _train_chains(
                 examples=training_examples(chains[place][period], 0),
                 plan=run.plan.adapter,
                 seed=run.seed + 7919 * period,
-                steps=_steps(run.settings.global_steps, len(chains[place]), period),
+                steps=even_share(run.settings.global_steps, len(chains[place]), period),
                 shuffle=True,
                 start=current[place],
                 reusable=True,
@@ -64,6 +64,6 @@ def _key(members: list[UserTask]) -> str:
     return "global:" + json.dumps(sorted(user.user for user in members))
 
 
-def _steps(total: int, parts: int, part: int) -> int:
-    """Returns the part's share of the steps: all sum to the total, none differ by more than one."""
+def even_share(total: int, parts: int, part: int) -> int:
+    """Returns the part's share: all shares sum to the total, none differ by more than one."""
     return total * (part + 1) // parts - total * part // parts

@@ -51,19 +51,6 @@ class Suggestion:
     state: FitState | None
 
 
-def next_candidates(
-    domain: Domain,
-    trials: Sequence[Trial],
-    objectives: Sequence[Objective],
-    settings: EngineSettings,
-    *,
-    seed: int,
-    count: int,
-) -> list[Candidate]:
-    """Returns the candidates of `suggest`, the surrogate fitted afresh."""
-    return suggest(domain, trials, objectives, settings, seed=seed, count=count).candidates
-
-
 def suggest(
     domain: Domain,
     trials: Sequence[Trial],

@@ -14,6 +14,7 @@ from milp_search.dispatch.memory import (
     free_bytes,
     plans_that_fit,
     shared_memory_mib,
+    training_mib,
     worker_memory_mib,
 )
 from milp_search.study.spec import DispatchSettings
@@ -29,7 +30,8 @@ def test_adapters_take_four_bytes_a_parameter_for_each_user_and_community() -> N
 
 def test_injected_memories_are_there_beside_the_adapters_that_begin_with_them() -> None:
     plan = replace(PLAN, method="milp_logo")
-    assert adapters_mib(plan, 3, SHAPE) == 4 * 2**14 * (2 * 3 + 1) * 4 / 2**20
+    assert training_mib(plan, 3, SHAPE) == 4 * 2**14 * (2 * 3 + 1) * 4 / 2**20
+    assert training_mib(PLAN, 3, SHAPE) == adapters_mib(plan, 3, SHAPE) == 1.0, "not on disk"
 
 
 @pytest.mark.parametrize(("memory", "count"), [(100.0, 5), (6.0, 3), (5.9, 2), (0.1, 1)])

@@ -13,7 +13,7 @@ from milp_search.core.trial import Failure, Measurement, Objective, Trial, Trial
 from milp_search.search import chooser
 from milp_search.search.constraints import OutcomeConstraint
 from milp_search.search.domain import Candidate, Domain
-from milp_search.search.engine import next_candidates, suggest
+from milp_search.search.engine import suggest
 from milp_search.search.initial_design import random_points, sobol_points, unseen
 from milp_search.search.orientation import Array
 from milp_search.search.pareto import hypervolume, objective_values
@@ -50,9 +50,9 @@ def chosen(
     seed: int = 0,
     numbers: EngineSettings = OURS,
 ) -> list[Candidate]:
-    return next_candidates(
+    return suggest(
         domain_of(objectives), trials, objectives, numbers, seed=seed, count=count
-    )
+    ).candidates
 
 
 def names(candidates: Sequence[Candidate]) -> list[str]:

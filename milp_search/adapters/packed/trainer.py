@@ -22,7 +22,7 @@ from milp_search.adapters.packed.rows import Row
 from milp_search.adapters.packed.stack import FrozenStack, frozen_stack
 from milp_search.adapters.packed.sublayers import Lanes
 from milp_search.adapters.packed.training import LaneJob, train_lanes
-from milp_search.adapters.peft_trainer import PeftTrainer, step_plan
+from milp_search.adapters.peft_trainer import PeftTrainer, active, active_plans, step_plan
 from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
@@ -82,7 +82,7 @@ class PackedTrainer:
         ]
         self.step_losses = [[] for _ in jobs]
         busy = [i for i, job in enumerate(jobs) if job.plan.total_rank > 0 and job.examples]
-        for places in self._groups(busy, lambda i: (jobs[i].plan, *_plans(jobs[i].below))):
+        for places in self._groups(busy, lambda i: (jobs[i].plan, *active_plans(jobs[i].below))):
             lanes = [self._lane_job(jobs[i], adapters[i]) for i in places]
             for i, (adapter, losses) in zip(places, self._trained(lanes), strict=True):
                 adapters[i], self.step_losses[i] = adapter, losses
@@ -94,7 +94,7 @@ class PackedTrainer:
             return self._plain.predict(jobs)
         answers: list[list[Answer]] = [[] for _ in jobs]
         everyone = range(len(jobs))
-        for places in self._groups(everyone, lambda i: _plans(jobs[i].adapters)):
+        for places in self._groups(everyone, lambda i: active_plans(jobs[i].adapters)):
             group = [jobs[i] for i in places]
             weights = lane_weights([job.adapters for job in group], self._paths)
             found = [
@@ -130,7 +130,7 @@ class PackedTrainer:
         """
         groups: dict[object, list[int]] = {}
         for place in places:
-            own = tuple(plan for plan in plans(place) if plan.total_rank > 0)
+            own = plans(place)
             first = min((plan.active_layers[0] for plan in own), default=-1)
             groups.setdefault(first if self._stack.device.type == "cuda" else own, []).append(place)
         yield from groups.values()
@@ -191,10 +191,10 @@ class PackedTrainer:
     def _pass_size(
         self, stacks: Sequence[Sequence[Adapter]], texts: Sequence[Encoded], halvings: int
     ) -> PassSize:
-        active = [adapter for stack in stacks for adapter in _active(stack)]
+        stacked = [adapter for stack in stacks for adapter in active(stack)]
         top = len(self._stack.blocks) - 1
-        first = min((adapter.plan.active_layers[0] for adapter in active), default=top)
-        below_ffn = any(a.plan.target_maps == "q_v" and a.plan.ranks[first] > 0 for a in active)
+        first = min((adapter.plan.active_layers[0] for adapter in stacked), default=top)
+        below_ffn = any(a.plan.target_maps == "q_v" and a.plan.ranks[first] > 0 for a in stacked)
         return self._memory.training(
             self._stack,
             Entry(first, not below_ffn),
@@ -224,14 +224,6 @@ class PackedTrainer:
         middle = len(items) // 2
         halves = (items[:middle], items[middle:])
         return [result for half in halves for result in self._halving(half, run, halvings)]
-
-
-def _active(adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:
-    return tuple(adapter for adapter in adapters if adapter.plan.total_rank > 0)
-
-
-def _plans(adapters: Sequence[Adapter]) -> tuple[AdapterPlan, ...]:
-    return tuple(adapter.plan for adapter in adapters)
 
 
 def _ranks(adapters: Sequence[Adapter]) -> int:
