@@ -131,6 +131,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
         preset=spec.preset,
         method=spec.method,
         metrics=[*measured_metrics(spec), TRAINABLE_PARAMS],
+        constraints=spec.constraints,
         shape=prepared.shape,
         max_communities=len(task.targets),
         settings={

@@ -51,7 +51,10 @@ def progress_line(study: Study, budget: int, seconds_left: float | None) -> str:
     parts = [f"{ended(trials)}/{budget} trials"]
     failed = sum(trial.status == TrialStatus.FAILED for trial in trials)
     parts += [f"{failed} failed"] if failed else []
-    parts += [best for objective in study.objectives if (best := _best(trials, objective))]
+    eligible = study.eligible()
+    breaking = sum(trial.status == TrialStatus.COMPLETED for trial in trials) - len(eligible)
+    parts += [f"{breaking} breaking a constraint"] if breaking else []
+    parts += [best for objective in study.objectives if (best := _best(eligible, objective))]
     hypervolume = study.hypervolume()
     parts += [f"hypervolume {hypervolume:.4g}"] if hypervolume is not None else []
     tested = sum(bool(study.tests(trial.index)) for trial in trials)
@@ -76,7 +79,7 @@ def _best(trials: Sequence[Trial], objective: Objective) -> str:
     values = [
         trial.measurements[objective.metric].mean
         for trial in trials
-        if trial.status == TrialStatus.COMPLETED and objective.metric in trial.measurements
+        if objective.metric in trial.measurements
     ]
     if not values:
         return ""

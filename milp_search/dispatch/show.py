@@ -20,6 +20,7 @@ from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
 from milp_search.space.space_file import load_search_space, shipped_spaces
 from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import over_seeds
+from milp_search.study.outcome import completed, constraint_texts
 from milp_search.study.reuse import reuse_text, total_reuse
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec
 from milp_search.study.study import Study
@@ -38,6 +39,7 @@ def print_status(folder: Path, console: Console) -> None:
         reused = reuse_text(total_reuse(study.trials))
         if reused:
             console.print(f"reused: {reused}", soft_wrap=True, markup=False, highlight=False)
+        _print_constraints(study, console)
         if study.finished:
             console.print(f"finished: {study.finished}", markup=False)
 
@@ -59,9 +61,18 @@ def print_front(folder: Path, console: Console) -> None:
             values += [value_text(tests, name) for name in names if tested]
             table.add_row(str(trial.index), trial.origin, plan_text(trial), *values)
         console.print(table)
+        _print_constraints(study, console)
         hypervolume = study.hypervolume()
         if hypervolume is not None:
             console.print(f"Hypervolume: {hypervolume:.6g}", highlight=False)
+
+
+def _print_constraints(study: Study, console: Console) -> None:
+    lines = constraint_texts(study.trials, study.constraints)
+    if completed(study.trials) and not study.eligible():
+        lines.append("no completed trial keeps every constraint: the front is empty")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def value_text(measurements: Mapping[str, Measurement], name: str) -> str:
@@ -93,9 +104,15 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
         One folder a front trial.
 
     Raises:
-        StudyError: A front trial has no adapters on disk.
+        StudyError: A front trial has no adapters on disk, or no completed trial keeps every
+            constraint.
     """
     with Study.open(folder, read_only=True) as study:
+        if completed(study.trials) and not study.eligible():
+            raise StudyError(
+                f"{folder} has no adapters to export: no completed trial keeps every constraint",
+                remedy="Loosen the constraints in a new study.",
+            )
         sources = [adapters_folder(folder, trial.index) for trial in study.front()]
     missing = [source for source in sources if not source.is_dir()]
     if missing or not sources:

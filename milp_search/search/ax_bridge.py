@@ -13,17 +13,20 @@ from ax.core.experiment import Experiment
 from ax.core.metric import Metric
 from ax.core.objective import Objective as AxObjective
 from ax.core.optimization_config import MultiObjectiveOptimizationConfig, OptimizationConfig
-from ax.core.outcome_constraint import OutcomeConstraint
+from ax.core.outcome_constraint import OutcomeConstraint as AxConstraint
 from ax.core.parameter import ChoiceParameter, ParameterType
 from ax.core.search_space import SearchSpace as AxSearchSpace
+from ax.core.types import ComparisonOp
 from ax.exceptions.core import SearchSpaceExhausted
 from ax.generation_strategy.external_generation_node import ExternalGenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from ax.generation_strategy.transition_criterion import MinTrials
 
 from milp_search.core.arm import Arm
+from milp_search.core.errors import SpecError
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
+from milp_search.search.constraints import OutcomeConstraint, Relation, checked_constraints
 from milp_search.search.proposal import Proposer, SpaceExhausted
 from milp_search.search.proposers import make_proposer
 from milp_search.space.search_space import SearchSpace
@@ -45,7 +48,10 @@ _STATUSES = {
 
 
 def ax_experiment(
-    space: SearchSpace, objectives: Sequence[Objective], name: str = "milp-search"
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    name: str = "milp-search",
+    constraints: Sequence[OutcomeConstraint | str] = (),
 ) -> Experiment:
     """Returns an Ax experiment over the space.
 
@@ -54,19 +60,43 @@ def ax_experiment(
         objectives: Two or more make a multi-objective experiment, whose thresholds are the
             references that are given.
         name: The experiment's name.
+        constraints: Bounds on outcomes, or texts such as `rouge_l >= 0.3`. One on an objective
+            becomes its threshold, as in Ax's own client; Ax cannot state it for a single
+            objective, where it is left out.
 
     Returns:
         The experiment, without trials or runner.
+
+    Raises:
+        SpecError: The constraints are none, or do not go together.
     """
+    kept = checked_constraints(constraints, objectives)
+    better = {one.metric: one.direction for one in (*(one.objective for one in kept), *objectives)}
     return Experiment(
         name=name,
         search_space=AxSearchSpace([_choice(one.name, one.values) for one in space.parameters]),
-        optimization_config=_optimization_config(objectives),
+        optimization_config=_optimization_config(objectives, kept),
         metrics=[
-            Metric(name=one.metric, lower_is_better=one.direction == "minimize")
-            for one in objectives
+            Metric(name=metric, lower_is_better=direction == "minimize")
+            for metric, direction in better.items()
         ],
     )
+
+
+def ax_constraints(experiment: Experiment) -> tuple[OutcomeConstraint, ...]:
+    """Returns the outcome constraints of an Ax experiment; thresholds are none of them.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        The constraints, none where the experiment optimises nothing.
+
+    Raises:
+        SpecError: One is relative to a status quo, or bounds several metrics together.
+    """
+    config = experiment.optimization_config
+    return tuple(_constraint(one) for one in (config.outcome_constraints if config else ()))
 
 
 def saas_nehvi_generation_strategy(
@@ -78,6 +108,7 @@ def saas_nehvi_generation_strategy(
     preset: str = "default",
     realise: Callable[[Arm], TrialPlan] | None = None,
     exact: Mapping[str, Callable[[Arm], float]] | None = None,
+    constraints: Sequence[OutcomeConstraint | str] = (),
 ) -> GenerationStrategy:
     """Returns an Ax generation strategy: scrambled Sobol, then SAAS with NEHVI.
 
@@ -93,10 +124,17 @@ def saas_nehvi_generation_strategy(
         realise: What an arm builds; None is `space.plan`.
         exact: Closed forms of metrics, in natural units; they are never modelled, and their data
             need not be attached.
+        constraints: Bounds on outcomes, or texts such as `rouge_l >= 0.3`; the Sobol node does
+            not heed them.
 
     Returns:
         The strategy; it serves one experiment.
+
+    Raises:
+        SpecError: There is no such preset, nothing is left to measure, or the constraints do not
+            go together or with the preset.
     """
+    kept = checked_constraints(constraints, objectives)
 
     def proposer(name: str) -> Proposer:
         return make_proposer(
@@ -108,9 +146,11 @@ def saas_nehvi_generation_strategy(
             preset=preset,
             realise=realise,
             exact=exact,
+            constraints=kept,
         )
 
-    measured = [one.metric for one in objectives if one.metric not in (exact or {})]
+    named = dict.fromkeys([one.metric for one in objectives] + [one.metric for one in kept])
+    measured = [metric for metric in named if metric not in (exact or {})]
     transition = MinTrials(
         threshold=initial_trials, transition_to="saas_nehvi", use_all_trials_in_exp=True
     )
@@ -222,19 +262,49 @@ def _choice(name: str, values: Sequence[Any]) -> ChoiceParameter:
     )
 
 
-def _optimization_config(objectives: Sequence[Objective]) -> OptimizationConfig:
+def _optimization_config(
+    objectives: Sequence[Objective], constraints: Sequence[OutcomeConstraint]
+) -> OptimizationConfig:
     signed = [one.metric if one.direction == "maximize" else f"-{one.metric}" for one in objectives]
     names = {one.metric: one.metric for one in objectives}
     objective = AxObjective(expression=", ".join(signed), metric_name_to_signature=names)
+    bounds = [_ax_constraint(one) for one in constraints if one.metric not in names]
     if len(objectives) == 1:
-        return OptimizationConfig(objective=objective)
+        return OptimizationConfig(objective=objective, outcome_constraints=bounds)
     thresholds = [
-        OutcomeConstraint(
-            expression=f"{one.metric} {'>=' if one.direction == 'maximize' else '<='} "
-            f"{one.reference!r}",
-            metric_name_to_signature={one.metric: one.metric},
-        )
+        _ax_constraint(threshold)
         for one in objectives
-        if one.reference is not None
+        if (threshold := _threshold(one, constraints)) is not None
     ]
-    return MultiObjectiveOptimizationConfig(objective=objective, objective_thresholds=thresholds)
+    return MultiObjectiveOptimizationConfig(
+        objective=objective, outcome_constraints=bounds, objective_thresholds=thresholds
+    )
+
+
+def _threshold(
+    objective: Objective, constraints: Sequence[OutcomeConstraint]
+) -> OutcomeConstraint | None:
+    """Returns the tighter of an objective's reference and the bound on it, None without either."""
+    relation: Relation = "<=" if objective.direction == "minimize" else ">="
+    bounds = [one.bound for one in constraints if one.metric == objective.metric]
+    bounds += [] if objective.reference is None else [objective.reference]
+    tightest = min if relation == "<=" else max
+    return OutcomeConstraint(objective.metric, relation, tightest(bounds)) if bounds else None
+
+
+def _ax_constraint(constraint: OutcomeConstraint) -> AxConstraint:
+    metric = constraint.metric
+    return AxConstraint(
+        expression=f"{metric} {constraint.relation} {float(constraint.bound)!r}",
+        metric_name_to_signature={metric: metric},
+    )
+
+
+def _constraint(constraint: AxConstraint) -> OutcomeConstraint:
+    if constraint.relative or len(constraint.metric_names) != 1:
+        raise SpecError(
+            f"expected Ax constraints of one metric and an absolute bound, got {constraint}",
+            remedy="give the constraints yourself",
+        )
+    relation: Relation = "<=" if constraint.op is ComparisonOp.LEQ else ">="
+    return OutcomeConstraint(constraint.metric_names[0], relation, constraint.bound)

@@ -13,8 +13,9 @@ import numpy as np
 
 from milp_search.core.arm import Arm
 from milp_search.core.plan import TrialPlan
-from milp_search.search.features import plan_features
+from milp_search.search.features import features_by
 from milp_search.search.orientation import Array
+from milp_search.search.presets import Inputs
 from milp_search.space.parameter import Parameter
 
 # A position of each parameter's value in its list.
@@ -34,7 +35,7 @@ class Candidate:
     Attributes:
         arm: The values of the searched parameters.
         plan: What is built: equal plans are one candidate.
-        features: The plan's features, not normalised, shape `d`.
+        features: What the surrogate sees, not normalised, shape `d`.
         exact: The closed-form metrics, in natural units, shape `e`.
     """
 
@@ -58,8 +59,10 @@ class Domain:
         parameters: Sequence[Parameter],
         realise: Callable[[Arm], TrialPlan],
         exact: Mapping[str, Callable[[Arm], float]],
+        inputs: Inputs = "realised",
     ):
         self._parameters = tuple(parameters)
+        self._features = features_by(inputs, self._parameters)
         self._realise, self.exact = realise, dict(exact)
         self._made: dict[Arm, Candidate] = {}
         self._placed: dict[Point, Candidate] = {}
@@ -92,7 +95,7 @@ class Domain:
                 self._placed.clear()
             plan = self._realise(arm)
             exact = np.array([float(formula(arm)) for formula in self.exact.values()])
-            self._made[arm] = Candidate(arm, plan, plan_features(plan), exact)
+            self._made[arm] = Candidate(arm, plan, self._features(arm, plan), exact)
         return self._made[arm]
 
     def point(self, arm: Arm) -> Point | None:

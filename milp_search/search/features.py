@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from milp_search.core.arm import Arm
 from milp_search.core.plan import TrialPlan
 from milp_search.search.orientation import Array
+from milp_search.search.presets import Inputs
+from milp_search.space.parameter import Parameter
+
+# What stands between a plan's ranks and its T, k and c: derived from the ranks.
+_DERIVED = 2
+
+
+def features_by(
+    inputs: Inputs, parameters: Sequence[Parameter]
+) -> Callable[[Arm, TrialPlan], Array]:
+    """Returns what maps an arm and its plan to the features of that name.
+
+    Args:
+        inputs: Which features; all but `realised` are there to be compared with it.
+        parameters: The searched parameters, of which `raw` takes the values.
+
+    Returns:
+        The map.
+    """
+    if inputs == "raw":
+        return lambda arm, plan: raw_features(arm, parameters)
+    if inputs == "placement":
+        return lambda arm, plan: placement_features(plan)
+    return lambda arm, plan: plan_features(plan)
 
 
 def plan_features(plan: TrialPlan) -> Array:
@@ -30,3 +56,20 @@ def plan_features(plan: TrialPlan) -> Array:
     )
     first = active[0] if active else len(adapter.ranks)
     return np.array([*(math.log1p(size) for size in sizes), float(first)])
+
+
+def placement_features(plan: TrialPlan) -> Array:
+    """Returns a plan's features without the derived ones, shape `L + 3`."""
+    features, layers = plan_features(plan), len(plan.adapter.ranks)
+    return np.concatenate([features[:layers], features[layers + _DERIVED : -1]])
+
+
+def raw_features(arm: Arm, parameters: Sequence[Parameter]) -> Array:
+    """Returns an arm's values, or their positions where they are no numbers; one per parameter."""
+    return np.array(
+        [
+            float(one.values.index(value)) if isinstance(value := arm[one.name], str) else value
+            for one in parameters
+        ],
+        dtype=np.float64,
+    )

@@ -10,6 +10,8 @@ from milp_search.core.errors import SpecError
 Surrogate = Literal["saas", "map_saas", "gp"]
 Acquisition = Literal["nehvi", "qlognehvi", "qnehvi"]
 OutcomeTransform = Literal["standardize", "copula"]
+InitialDesign = Literal["sobol", "random"]
+Inputs = Literal["realised", "placement", "raw"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class EngineSettings:
 
     Attributes:
         initial_trials: Trials of the initial design.
+        initial_design: How they are drawn.
         batch: Proposals made at once (q).
+        inputs: What the surrogate sees of a plan: the realised ranks and settings with features
+            derived from them, those without the derived ones (`placement`), or the arm's values
+            as they are.
         surrogate: The model of each measured objective.
         fit: Numbers of the SAAS fit.
         outcome_transform: How observed outcomes are brought to unit scale.
@@ -57,7 +63,9 @@ class EngineSettings:
     """
 
     initial_trials: int = 16
+    initial_design: InitialDesign = "sobol"
     batch: int = 1
+    inputs: Inputs = "realised"
     surrogate: Surrogate = "saas"
     fit: FitSettings = FitSettings()
     outcome_transform: OutcomeTransform = "standardize"
@@ -72,6 +80,7 @@ PRESETS: dict[str, EngineSettings] = {
     # AutoPEFT's numbers, which MiLP follows (PAPERS.md, section 1).
     "paper": EngineSettings(
         initial_trials=100,
+        initial_design="random",
         batch=4,
         # One chain of 128 + 64 steps, every fourth kept, always from the start.
         fit=FitSettings(chains=1, windows=(20, 30, 58, 20), samples=64, draws=16, warm=False),

@@ -13,9 +13,10 @@ from milp_search.core.arm import Arm
 from milp_search.core.errors import SpecError
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Objective, Trial, TrialStatus
+from milp_search.search.constraints import OutcomeConstraint, checked_constraints
 from milp_search.search.domain import Candidate, Domain
 from milp_search.search.initial_design import Draws, random_points, sobol_points, unseen
-from milp_search.search.presets import EngineSettings, engine_settings
+from milp_search.search.presets import EngineSettings, InitialDesign, engine_settings
 from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
 from milp_search.space.search_space import SearchSpace
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from milp_search.search.fit_state import FitState
 
 _logger = logging.getLogger(__name__)
+
+_DESIGNS: dict[InitialDesign, Draws] = {"sobol": sobol_points, "random": random_points}
+
+# These proposers go on the same way whatever the trials show, and whatever bounds there are.
+_SEQUENCES = ("sobol", "random")
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,14 @@ class Setting:
         objectives: What is optimised; a missing reference is inferred from the initial trials.
         seed: Seed of everything that is drawn.
         engine: The engine's numbers, the size of the initial design among them.
+        constraints: Bounds on outcomes; only what is modelled heeds them.
     """
 
     domain: Domain
     objectives: tuple[Objective, ...]
     seed: int
     engine: EngineSettings
+    constraints: tuple[OutcomeConstraint, ...] = ()
 
 
 @final
@@ -76,14 +84,15 @@ class SequenceProposer:
 
 @final
 class ModelProposer:
-    """Proposes a Sobol design first, then what the surrogate expects to improve the front most.
+    """Proposes a space-filling design first, then what should improve the front most.
 
-    The Sobol sequence goes on while fewer than two trials are completed.
+    The design's sequence goes on while fewer than two trials are completed.
     """
 
     def __init__(self, name: str, setting: Setting):
         self.name, self._setting = name, setting
-        self._design = SequenceProposer("sobol", sobol_points, setting)
+        design = setting.engine.initial_design
+        self._design = SequenceProposer(design, _DESIGNS[design], setting)
         self._trials: tuple[Trial, ...] = ()
         self.memory: Memory | None = None
 
@@ -133,6 +142,7 @@ class ModelProposer:
             setting.engine,
             seed=_seed_of_ask(setting.seed, len(trials)),
             count=count,
+            constraints=setting.constraints,
             state=_fit_state(self.memory),
         )
         self.memory = None if suggestion.state is None else suggestion.state.encoded()
@@ -158,6 +168,7 @@ def make_proposer(
     preset: str = "default",
     realise: Callable[[Arm], TrialPlan] | None = None,
     exact: Mapping[str, Callable[[Arm], float]] | None = None,
+    constraints: Sequence[OutcomeConstraint] = (),
 ) -> Proposer:
     """Returns a proposer.
 
@@ -170,20 +181,26 @@ def make_proposer(
         preset: `default` or `paper`.
         realise: What an arm builds; None is `space.plan`.
         exact: Closed forms of metrics, in natural units; they are never modelled.
+        constraints: Bounds on outcomes to keep; `sobol`, `random` and the initial design do not
+            heed them.
 
     Returns:
         The proposer, which has observed no trials yet.
 
     Raises:
-        SpecError: There is no such proposer or preset, or nothing is left to measure.
+        SpecError: There is no such proposer or preset, nothing is left to measure, or the
+            constraints do not go together or with the preset.
     """
     if name not in PROPOSERS:
         raise SpecError(
             f"expected a proposer, got {name!r}", remedy=f"choose one of: {', '.join(PROPOSERS)}"
         )
+    check_heeded(constraints, name, preset)
+    kept = checked_constraints(constraints, objectives)
     metrics = [one.metric for one in objectives]
-    closed_forms = {metric: exact[metric] for metric in metrics if metric in exact} if exact else {}
-    if len(closed_forms) == len(metrics):
+    known = dict.fromkeys([*metrics, *(one.metric for one in kept)])
+    closed_forms = {metric: exact[metric] for metric in known if metric in exact} if exact else {}
+    if all(metric in closed_forms for metric in metrics):
         raise SpecError(
             f"expected at least one objective that is measured, got {metrics}",
             remedy="add a metric whose value only a trial can tell",
@@ -191,9 +208,29 @@ def make_proposer(
     engine = engine_settings(preset)
     if initial_trials is not None:
         engine = replace(engine, initial_trials=initial_trials)
-    domain = Domain(space.parameters, realise or space.plan, closed_forms)
-    setting = Setting(domain, tuple(objectives), seed, engine)
+    domain = Domain(space.parameters, realise or space.plan, closed_forms, engine.inputs)
+    setting = Setting(domain, tuple(objectives), seed, engine, kept)
     return PROPOSERS[name](setting)
+
+
+def check_heeded(constraints: Sequence[OutcomeConstraint], name: str, preset: str) -> None:
+    """Refuses constraints where a model proposes that could not heed them.
+
+    Args:
+        constraints: The constraints, or none.
+        name: The proposer's name.
+        preset: Its preset's name.
+
+    Raises:
+        SpecError: There are constraints, and the preset's acquisition knows none.
+    """
+    acquisition = engine_settings(preset).acquisition
+    if constraints and name not in _SEQUENCES and acquisition != "nehvi":
+        raise SpecError(
+            f"expected no constraints with preset {preset!r}, whose acquisition {acquisition!r} "
+            f"knows none, got '{constraints[0]}'",
+            remedy="use the preset `default`, or take the constraints out",
+        )
 
 
 def _fit_state(memory: Memory | None) -> FitState | None:

@@ -5,28 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
+from milp_search.core.trial import Measurement, Trial, TrialStatus
 from milp_search.study.events import Abandoned, Asked, Completed, Event, Failed, Started
 from milp_search.study.reasons import checked_failure
 
 ORIGIN = "ax"
 
 
-def attach_trials(
-    experiment: Any, trials: Sequence[Trial], objectives: Sequence[Objective]
-) -> None:
+def attach_trials(experiment: Any, trials: Sequence[Trial], metrics: Sequence[str]) -> None:
     """Adds trials to an empty Ax experiment, under their own indices.
 
     Args:
-        experiment: An experiment over the same parameters, with the objectives' metrics.
+        experiment: An experiment over the same parameters, with these metrics.
         trials: The trials; those without an end stay running.
-        objectives: What of their measurements is attached; an unknown standard error stays so.
+        metrics: What of their measurements is attached; an unknown standard error stays so.
     """
     for trial in trials:
         _, index = experiment.attach_trial([dict(trial.arm)])
         twin = experiment.trials[index]
         if trial.status is TrialStatus.COMPLETED:
-            found = {goal.metric: trial.measurements[goal.metric] for goal in objectives}
+            found = {metric: trial.measurements[metric] for metric in metrics}
             twin.update_trial_data({metric: _raw(value) for metric, value in found.items()})
             twin.mark_completed()
         elif trial.status is TrialStatus.FAILED:

@@ -21,10 +21,11 @@ _UNKNOWN = "\N{EN DASH}"
 
 _BETTER = {"minimize": "lower is better", "maximize": "higher is better"}
 
-# What an origin's trials look like; origins beyond these share the last.
+# What an origin's trials look like; origins beyond these share `_OTHER`.
 _INITIAL = {"color": "@muted", "symbol": "circle-open", "size": 9, "line": {"width": 1.5}}
 _MODELLED = {"color": "@accent", "opacity": 0.38, "symbol": "circle", "size": 9}
 _OTHER = {"color": "@muted", "opacity": 0.6, "symbol": "diamond", "size": 8}
+_BROKEN = {"color": "@muted", "symbol": "x-thin-open", "size": 8}
 _STYLES = {
     "sobol": _INITIAL,
     "random": _INITIAL,
@@ -74,10 +75,12 @@ def pipeline_text(trial: Trial) -> str:
 
 
 def front_charts(study: Study) -> list[Figure]:
-    """Returns a scatter of the completed trials for each pair of objectives.
+    """Returns a scatter of the completed trials for each pair of objectives, none without trials.
 
     A study of one objective shows it over the trials' numbers.
     """
+    if not completed(study.trials):
+        return []
     if len(study.objectives) == 1:
         return [_single(study)]
     return [_pair(study, x, y) for x, y in combinations(study.objectives, 2)]
@@ -172,32 +175,41 @@ def by_first(study: Study) -> list[Trial]:
 
 
 def _pair(study: Study, x: Objective, y: Objective) -> Figure:
-    front = by_first(study)
-    rest = [trial for trial in completed(study.trials) if trial not in front]
-    traces = [
+    front, eligible = by_first(study), study.eligible()
+    rest = [trial for trial in eligible if trial not in front]
+    done = completed(study.trials)
+    broken = [trial for trial in done if trial not in eligible]
+    traces = [_points(study, broken, x, y, _broken_style())] if broken else []
+    traces += [
         _points(study, [t for t in rest if t.origin == origin], x, y, _dots(origin))
         for origin in dict.fromkeys(trial.origin for trial in rest)
     ]
-    stairs = len(study.objectives) == 2 and len(front) > 1
-    traces.append(_points(study, front, x, y, _front_style(stairs=stairs)))
-    done = completed(study.trials)
+    if front:
+        stairs = len(study.objectives) == 2 and len(front) > 1
+        traces.append(_points(study, front, x, y, _front_style(stairs=stairs)))
     layout = _layout(_goal_axis(x, done), _goal_axis(y, done))
     return {"data": traces, "layout": {**layout, "height": 460, "showlegend": True}}
 
 
 def _single(study: Study) -> Figure:
-    goal = study.objectives[0]
-    figure = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [trial.index for trial in completed(study.trials)],
-        "y": [trial.measurements[goal.metric].mean for trial in completed(study.trials)],
-        "marker": {"color": "@accent", "size": 9},
-        "text": [_tooltip(study, trial) for trial in completed(study.trials)],
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-    axis = _goal_axis(goal, completed(study.trials))
-    return {"data": [figure], "layout": {**_layout(_axis("trial"), axis), "height": 400}}
+    goal, done, eligible = study.objectives[0], completed(study.trials), study.eligible()
+    broken = [trial for trial in done if trial not in eligible]
+    groups = [(eligible, {"marker": {"color": "@accent", "size": 9}}), (broken, _broken_style())]
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [trial.index for trial in trials],
+            "y": [trial.measurements[goal.metric].mean for trial in trials],
+            "text": [_tooltip(study, trial) for trial in trials],
+            "hovertemplate": "%{text}<extra></extra>",
+            **style,
+        }
+        for trials, style in groups
+        if trials
+    ]
+    layout = _layout(_axis("trial"), _goal_axis(goal, done))
+    return {"data": traces, "layout": {**layout, "height": 400, "showlegend": bool(broken)}}
 
 
 def _points(
@@ -218,6 +230,10 @@ def _points(
 
 def _dots(origin: str) -> Figure:
     return {"name": html.escape(origin) or "told", "marker": _STYLES.get(origin, _OTHER)}
+
+
+def _broken_style() -> Figure:
+    return {"name": "breaks a constraint", "marker": _BROKEN}
 
 
 def _front_style(*, stairs: bool) -> Figure:
@@ -246,9 +262,8 @@ def _errors(trials: Sequence[Trial], goal: Objective, style: Figure) -> Figure:
 
 def _tooltip(study: Study, trial: Trial) -> str:
     lines = [f"<b>trial {trial.index}</b> · {html.escape(trial.origin) or 'told'}"]
-    for goal in study.objectives:
-        value = measured(trial.measurements[goal.metric])
-        lines.append(f"{html.escape(goal.metric)} {value}")
+    for metric in study.required:
+        lines.append(f"{html.escape(metric)} {measured(trial.measurements[metric])}")
     ranks = "" if trial.plan is None else " ".join(map(str, trial.plan.adapter.ranks))
     lines.append(plan_text(trial))
     if ranks and len(ranks) <= 80:

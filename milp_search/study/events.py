@@ -11,6 +11,7 @@ from milp_search.core.arm import Arm
 from milp_search.core.model_shape import LinearMap, ModelShape
 from milp_search.core.plan import TrialPlan, plan_from_dict
 from milp_search.core.trial import Failure, Measurement, Objective
+from milp_search.search.constraints import OutcomeConstraint
 
 Json = dict[str, Any]
 Measurements = Mapping[str, Measurement]
@@ -61,6 +62,7 @@ class Created:
         shape: The base model's shape, where known.
         max_communities: The number of target users, where known.
         settings: Facts for the reader: name, versions, data fingerprint and the like.
+        constraints: The bounds that a trial of the front keeps.
     """
 
     space: Json
@@ -75,6 +77,7 @@ class Created:
     shape: ModelShape | None = None
     max_communities: int | None = None
     settings: Json = field(default_factory=dict)
+    constraints: tuple[OutcomeConstraint, ...] = ()
 
     def as_dict(self) -> Json:
         """Returns plain JSON values."""
@@ -91,6 +94,10 @@ class Created:
                 "metrics": None if metrics is None else tuple(metrics),
                 "exact": tuple(values["exact"]),
                 "shape": None if shape is None else _shape_from_dict(shape),
+                # Studies of earlier versions have none.
+                "constraints": tuple(
+                    OutcomeConstraint(**constraint) for constraint in values.get("constraints", ())
+                ),
             }
         )
 

@@ -55,11 +55,15 @@ def trials_csv(study: Study) -> str:
 
 
 def front_json(study: Study) -> str:
-    """Returns objectives, hypervolume, its trace and the front's trials."""
+    """Returns objectives, constraints, hypervolume, its trace and the front's trials."""
     values = {
         "objectives": [
             {"metric": goal.metric, "direction": goal.direction, "reference": goal.reference}
             for goal in study.objectives
+        ],
+        "constraints": [
+            {"metric": one.metric, "relation": one.relation, "bound": one.bound}
+            for one in study.constraints
         ],
         "hypervolume": study.hypervolume(),
         "hypervolume_trace": study.hypervolume_trace(),

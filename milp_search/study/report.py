@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from milp_search.study import charts
 from milp_search.study.busy import busy_share
 from milp_search.study.export import metric_names, over_seeds
 from milp_search.study.influence import influence
+from milp_search.study.outcome import constraint_texts
 from milp_search.study.reuse import reuse_text, total_reuse
 from milp_search.study.study import Study
 from milp_search.study.whole_file import write_whole
@@ -70,11 +70,12 @@ def render_report(study: Study) -> str:
         script=Markup(script),
         name=study.settings.get("name") or study.space.name,
         tiles=_tiles(study),
-        front_figures=[_embedded(figure) for figure in _if_any(study, charts.front_charts)],
+        front_figures=[_embedded(figure) for figure in charts.front_charts(study)],
         trace_figure=_embedded(charts.trace_chart(study)) if study.hypervolume_trace() else None,
         mask_figure=_embedded(charts.mask_chart(study)) if _has_plans(study) else None,
         influence_figure=_embedded(charts.influence_chart(study)) if influence(study)[0] else None,
         goals=study.objectives,
+        constraints=study.constraints,
         metrics=metric_names(study),
         tested=any(study.tests(trial.index) for trial in study.front()),
         rows=[_row(study, trial) for trial in charts.by_first(study)],
@@ -105,11 +106,6 @@ def _embedded(values: Any) -> Markup:
     return Markup(text)
 
 
-def _if_any(study: Study, figures: Any) -> Sequence[charts.Figure]:
-    made: Sequence[charts.Figure] = figures(study) if study.front() else []
-    return made
-
-
 def _has_plans(study: Study) -> bool:
     return any(trial.plan is not None for trial in study.front())
 
@@ -126,6 +122,7 @@ def _tiles(study: Study) -> list[tuple[str, str]]:
         ("hypervolume", charts.number(study.hypervolume())),
     ]
     others = [
+        ("breaking a constraint", count[TrialStatus.COMPLETED] - len(study.eligible())),
         ("failed", count[TrialStatus.FAILED]),
         ("abandoned", count[TrialStatus.ABANDONED]),
         ("under way", len(study.pending)),
@@ -170,6 +167,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Proposer", f"{created.proposer}, preset {created.preset}"),
         ("Initial design", f"{created.initial_trials} trials"),
         ("Reference point", ", ".join(_reference(study))),
+        ("Constraints", "; ".join(constraint_texts(study.trials, study.constraints))),
         ("Seed", str(created.seed)),
         ("Test seeds", ", ".join(_test_seeds(study))),
         ("Data", str(settings.get("data_fingerprint", ""))),

@@ -6,6 +6,11 @@ from collections.abc import Collection, Sequence
 
 from milp_search.core.errors import SpecError
 from milp_search.core.trial import Objective
+from milp_search.search.constraints import OutcomeConstraint
+from milp_search.space.suggestion import suggestion
+
+# Known of every plan without a trial, where the base model's shape is.
+CLOSED_FORMS = ("trainable_params",)
 
 
 def checked_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
@@ -48,10 +53,42 @@ def checked_name(kind: str, name: str, known: Collection[str]) -> str:
     return name
 
 
+def check_measured(
+    constraint: OutcomeConstraint, measured: Collection[str], others: Collection[str] = ()
+) -> None:
+    """Refuses a constraint on a metric that no trial will carry.
+
+    Args:
+        constraint: The constraint.
+        measured: The metrics that trials measure or that have a closed form.
+        others: Metrics that could be measured too.
+
+    Raises:
+        SpecError: The constraint's metric is not measured.
+    """
+    if constraint.metric not in measured:
+        raise SpecError(
+            f"expected a constraint on a metric of this study, got '{constraint}'",
+            remedy=f"add `{constraint.metric}` to `metrics`"
+            if constraint.metric in others
+            else suggestion(constraint.metric, tuple(measured)),
+        )
+
+
 def all_metrics(
-    objectives: Sequence[Objective], metrics: Sequence[str] | None
+    objectives: Sequence[Objective],
+    constraints: Sequence[OutcomeConstraint],
+    metrics: Sequence[str] | None,
 ) -> tuple[str, ...] | None:
     """Returns every metric that may be told, the objectives first; None where any may."""
     if metrics is None:
         return None
-    return tuple(dict.fromkeys([*(objective.metric for objective in objectives), *metrics]))
+    return tuple(dict.fromkeys([*required_metrics(objectives, constraints), *metrics]))
+
+
+def required_metrics(
+    objectives: Sequence[Objective], constraints: Sequence[OutcomeConstraint]
+) -> tuple[str, ...]:
+    """Returns the metrics that every completed trial carries: optimised or constrained."""
+    constrained = [constraint.metric for constraint in constraints]
+    return tuple(dict.fromkeys([*(objective.metric for objective in objectives), *constrained]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator
 
 from milp_search.core.errors import SpecError
 from milp_search.core.methods import METHODS
 from milp_search.core.settings import DataSettings, TrainingSettings
 from milp_search.core.trial import Objective
+from milp_search.search.constraints import OutcomeConstraint, parse_constraint
 from milp_search.search.presets import PRESETS, EngineSettings
 from milp_search.search.proposers import PROPOSERS
 from milp_search.space.suggestion import suggestion
@@ -28,6 +29,14 @@ def _preset_initial_trials(validated: dict[str, Any]) -> int:
 
 def _preset_batch(validated: dict[str, Any]) -> int:
     return _preset(validated).batch
+
+
+def _constraint(value: object) -> OutcomeConstraint:
+    return value if isinstance(value, OutcomeConstraint) else parse_constraint(str(value))
+
+
+# In the file a text, as Ax writes outcome constraints.
+Constraint = Annotated[OutcomeConstraint, PlainValidator(_constraint), PlainSerializer(str)]
 
 
 class Settings(BaseModel):
@@ -105,6 +114,7 @@ class StudySpec(Settings):
         method: The personalisation method.
         objectives: What is searched for; references left out are inferred.
         metrics: What is measured beside the objectives.
+        constraints: The bounds that a trial of the front keeps.
         proposer: What proposes arms.
         preset: The proposer's settings, by name.
         initial_trials: The size of the initial design; the preset's where left out.
@@ -124,6 +134,7 @@ class StudySpec(Settings):
     method: str = "milp_logo"
     objectives: tuple[Objective, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
     proposer: str = "saas_nehvi"
     preset: str = "default"
     initial_trials: int = Field(default_factory=_preset_initial_trials, ge=1)

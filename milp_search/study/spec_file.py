@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from milp_search.core.errors import Location, SpecError
+from milp_search.search.constraints import check_beside
+from milp_search.search.proposers import check_heeded
 from milp_search.space.space_file import shipped_spaces
 from milp_search.space.suggestion import suggestion
 from milp_search.space.yaml_reader import YamlDocument, read_yaml, validate
+from milp_search.study.requested import CLOSED_FORMS, check_measured
 from milp_search.study.spec import EMBEDDED, Resolved, StudySpec
 from milp_search.study.spec_ranges import Place, check_ranges
 from milp_search.study.whole_file import write_whole
@@ -56,6 +60,7 @@ def load_study_spec(
     check_ranges(spec, place)
     _check_objectives(spec, place)
     _check_metrics(spec, metrics, place)
+    _check_constraints(spec, metrics or (), place)
     _check_budget(spec, place)
     _check_files(spec, place)
     return spec if spec.name else spec.model_copy(update={"name": Path(path).stem})
@@ -151,6 +156,25 @@ def _check_metrics(spec: StudySpec, known: Sequence[str] | None, place: Place) -
         if known is not None and metric not in known:
             message = f"expected a known metric, got {metric!r}"
             raise SpecError(message, at=place(*keys), remedy=suggestion(metric, known))
+
+
+def _check_constraints(spec: StudySpec, known: Sequence[str], place: Place) -> None:
+    measured = [*(one.metric for one in spec.objectives), *spec.metrics, *CLOSED_FORMS]
+    for position, constraint in enumerate(spec.constraints):
+        with _at(place("constraints", position)):
+            check_measured(constraint, tuple(dict.fromkeys(measured)), known)
+            check_beside(constraint, spec.constraints[:position], spec.objectives)
+    with _at(place("constraints")):
+        check_heeded(spec.constraints, spec.proposer, spec.preset)
+
+
+@contextmanager
+def _at(place: Location) -> Iterator[None]:
+    """Gives errors the place in the file."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(error.message, at=place, remedy=error.remedy) from None
 
 
 def _check_budget(spec: StudySpec, place: Place) -> None:

@@ -17,6 +17,7 @@ from milp_search.core.methods import METHODS
 from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Failure, Measurement, Objective, Trial
+from milp_search.search.constraints import OutcomeConstraint, checked_constraints
 from milp_search.study import outcome
 from milp_search.study.ax_trials import adopted_events, attach_trials
 from milp_search.study.events import (
@@ -42,7 +43,14 @@ from milp_search.study.lock import DriverLock
 from milp_search.study.measured import checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
 from milp_search.study.replay import StudyState, apply, find_trial, replay
-from milp_search.study.requested import all_metrics, checked_name, checked_objectives
+from milp_search.study.requested import (
+    CLOSED_FORMS,
+    all_metrics,
+    check_measured,
+    checked_name,
+    checked_objectives,
+    required_metrics,
+)
 from milp_search.study.reuse import Reused
 from milp_search.study.store import EventStore
 
@@ -132,6 +140,7 @@ class Study:
         shape: ModelShape | None = None,
         max_communities: int | None = None,
         settings: Mapping[str, Any] | None = None,
+        constraints: Sequence[OutcomeConstraint | str] = (),
     ) -> Self:
         """Starts a study in a folder, which is made readable to its owner only.
 
@@ -150,32 +159,43 @@ class Study:
             max_communities: The number of target users, where known.
             settings: Plain JSON facts for whoever reads the study: `name`, `versions` (library to
                 version), `data_fingerprint` and the like.
+            constraints: Bounds that a trial of the front keeps, or texts such as
+                `rouge_l >= 0.3`; on an objective, a metric or a closed form.
 
         Returns:
             The study, open.
 
         Raises:
             StudyError: The folder holds a study, or cannot be written.
-            SpecError: There is no objective, one is named twice, or the method is unknown.
+            SpecError: There is no objective, one is named twice, or the method is unknown; or a
+                constraint fits neither the metrics nor the proposer.
         """
         # numpy comes with the table of proposers, and opening a study does not need it.
         from milp_search.search.presets import PRESETS
-        from milp_search.search.proposers import PROPOSERS
+        from milp_search.search.proposers import PROPOSERS, check_heeded
 
+        objectives = checked_objectives(objectives)
+        bounds = checked_constraints(constraints, objectives)
+        if metrics is not None:
+            known = [one.metric for one in objectives] + [*metrics, *(exact or {})]
+            for one in bounds:
+                check_measured(one, known if shape is None else [*known, *CLOSED_FORMS])
         created = Created(
             space=space.as_dict(),
-            objectives=checked_objectives(objectives),
+            objectives=objectives,
             seed=seed,
             initial_trials=initial_trials,
             proposer=checked_name("proposer", proposer, PROPOSERS),
             preset=checked_name("preset", preset, PRESETS),
             method=checked_name("method", method, METHODS),
-            metrics=all_metrics(objectives, metrics),
+            metrics=all_metrics(objectives, bounds, metrics),
             exact=tuple(sorted(exact or {})),
             shape=shape,
             max_communities=max_communities,
             settings=dict(settings or {}),
+            constraints=bounds,
         )
+        check_heeded(bounds, proposer, preset)
         folder = _made(Path(folder))
         with ExitStack() as undo:
             lock = DriverLock.acquire(folder / LOCK_NAME)
@@ -204,23 +224,27 @@ class Study:
             experiment: An `ax` experiment whose parameters and values are those of the space.
             space: What is searched.
             objectives: What for; the experiment's data must carry their metrics.
-            **given: The other arguments of `create`.
+            **given: The other arguments of `create`; `constraints` are the experiment's where
+                left out, and its data must carry theirs too.
 
         Returns:
             The study, open. Trials that completed without finite data count as failed.
 
         Raises:
             StudyError: The folder holds a study, or cannot be written.
-            SpecError: An arm of the experiment is not of the space.
+            SpecError: An arm of the experiment is not of the space, or a constraint of it is
+                none of ours.
         """
-        from milp_search.search.ax_bridge import ax_trials
+        from milp_search.search.ax_bridge import ax_constraints, ax_trials
 
+        if "constraints" not in given:
+            given["constraints"] = ax_constraints(experiment)
         for arm in (arm for trial in experiment.trials.values() for arm in trial.arms):
             space.plan(arm.parameters)
         with ExitStack() as undo:
             study = cls.create(folder, space=space, objectives=objectives, **given)
             undo.callback(study.close)
-            measured = [goal.metric for goal in objectives if goal.metric not in study.exact]
+            measured = [metric for metric in study.required if metric not in study.exact]
             trials = ax_trials(experiment, experiment.lookup_data(), measured)
             study._adopt(trials)
             undo.pop_all()
@@ -295,6 +319,16 @@ class Study:
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives; their references are set from the start or once inferred."""
         return self._state.objectives
+
+    @property
+    def constraints(self) -> tuple[OutcomeConstraint, ...]:
+        """The bounds that a trial of the front keeps."""
+        return self.created.constraints
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The metrics that every completed trial carries: optimised or constrained."""
+        return required_metrics(self.objectives, self.constraints)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -459,7 +493,8 @@ class Study:
 
         Args:
             index: The trial.
-            measurements: At least the objectives; exact metrics are filled in where left out.
+            measurements: At least what is optimised or constrained; exact metrics are filled in
+                where left out.
             duration_s: Its share of its pack's seconds.
             pack: How many trials were trained together.
             reused: Hits and lookups in the study's cache, by kind.
@@ -474,7 +509,7 @@ class Study:
         trial = self.trial(index)
         checked = checked_measurements(
             {**self._exact_measurements(trial.arm), **measurements},
-            required=[objective.metric for objective in self.objectives],
+            required=self.required,
             known=self.created.metrics,
         )
         return self._end(index, Completed(checked, duration_s, pack, dict(reused or {})))
@@ -534,24 +569,28 @@ class Study:
         """Notes why the search ended; a later `ask` takes it up again."""
         self._commit(Event(Finished(one_line(reason))))
 
+    def eligible(self) -> list[Trial]:
+        """Returns the completed trials that keep every constraint: those the front is made of."""
+        return outcome.eligible(self.trials, self.constraints)
+
     def front(self) -> list[Trial]:
-        """Returns the completed trials that no other one dominates."""
-        return outcome.pareto_front(self.trials, self.objectives)
+        """Returns the eligible trials that no other one dominates."""
+        return outcome.pareto_front(self.eligible(), self.objectives)
 
     def hypervolume(self) -> float | None:
-        """Returns the hypervolume dominated so far, None until every reference is known.
+        """Returns the hypervolume that eligible trials dominate, None until references are known.
 
         In the product of the objectives' natural units, relative to their references.
         """
         if not self._state.referenced:
             return None
-        return outcome.dominated_hypervolume(self.trials, self.objectives)
+        return outcome.dominated_hypervolume(self.eligible(), self.objectives)
 
     def hypervolume_trace(self) -> list[float]:
         """Returns the hypervolume after each trial, by index; empty until references are known."""
         if not self._state.referenced:
             return []
-        return outcome.hypervolume_trace(self.trials, self.objectives)
+        return outcome.hypervolume_trace(self.trials, self.objectives, self.constraints)
 
     def plan(self, arm: Arm) -> TrialPlan:
         """Returns what an arm means for training in this study."""
@@ -569,8 +608,7 @@ class Study:
     @cached_property
     def exact(self) -> Mapping[str, ExactMetric]:
         """The metrics that follow from the arm alone: those given, and `trainable_params`."""
-        wanted = {objective.metric for objective in self.objectives}
-        wanted |= set(self.created.metrics or ())
+        wanted = {*self.required, *(self.created.metrics or ())}
         shape = self.created.shape
         if shape is None or "trainable_params" not in wanted:
             return self._exact
@@ -581,8 +619,8 @@ class Study:
         from milp_search.search.ax_bridge import ax_experiment
 
         name = str(self.settings.get("name") or self.space.name)
-        experiment = ax_experiment(self.space, self.objectives, name)
-        attach_trials(experiment, self.trials, self.objectives)
+        experiment = ax_experiment(self.space, self.objectives, name, self.constraints)
+        attach_trials(experiment, self.trials, self.required)
         return experiment
 
     def _adopt(self, trials: Sequence[Trial]) -> None:
@@ -624,6 +662,7 @@ class Study:
             preset=self.created.preset,
             realise=self.plan,
             exact=self.exact,
+            constraints=self.constraints,
         )
 
     def _look(self, state: StudyState, proposer: Proposer) -> Look:

@@ -216,6 +216,27 @@ def test_a_study_no_trial_of_which_succeeds_exits_3(
     assert front["trials"] == []
 
 
+@pytest.mark.slow
+def test_a_study_no_trial_of_which_keeps_the_constraints_says_so_and_exits_3(
+    tmp_path: Path,
+) -> None:
+    file, out = small_study(tmp_path), tmp_path / "out"
+    bound = "constraints: [loss <= 0.01, trainable_params <= 1.0e9]\nproposer:"
+    _replace("study.yaml", "proposer:", bound)(tmp_path)
+    done = milp_search("run", file, "--out", out, "--local")
+    assert done.returncode == 3, done.stderr
+    assert "loss <= 0.01, broken by 3 of 3 completed trials" in done.stdout
+    assert "trainable_params <= 1000000000, broken by 0 of 3" in done.stdout
+    assert "no completed trial keeps every constraint: the front is empty" in done.stdout
+    assert "keeps every constraint" in (out / "report.html").read_text("utf-8")
+    assert json.loads((out / "front.json").read_text())["trials"] == []
+    assert {path.name.split("-")[0] for path in (out / "results").iterdir()} == {"search"}
+    assert milp_search("resume", out).returncode == 3
+    exported = milp_search("export", out, "--to", tmp_path / "to")
+    assert exported.returncode == 2
+    assert "no completed trial keeps every constraint" in exported.stderr
+
+
 Edit = Callable[[Path], Any]
 
 
@@ -276,6 +297,18 @@ BAD: dict[str, tuple[Edit, str]] = {
     "an unknown metric": (
         _replace("study.yaml", "metric: loss", "metric: lss"),
         r"study\.yaml:9:\d+: .*lss.*\n.*loss",
+    ),
+    "a constraint on no metric of the study": (
+        _replace("study.yaml", "metrics: []", "constraints: [trainable_parms <= 9]"),
+        r"study\.yaml:11:\d+: .*trainable_parms.*\n.*trainable_params",
+    ),
+    "constraints where the acquisition knows none": (
+        _replace(
+            "study.yaml",
+            "proposer: random",
+            "proposer: saas_nehvi\npreset: paper\nconstraints: [loss <= 2]",
+        ),
+        r"study\.yaml:14:1: .*preset 'paper'.*\n.*default",
     ),
     "an unreadable model folder": (
         _empty_model,

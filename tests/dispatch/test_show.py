@@ -15,7 +15,14 @@ from milp_search.core.errors import SpecError, StudyError
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
 from milp_search.dispatch.progress import Progress, clock, progress_line
-from milp_search.dispatch.show import check_file, copy_adapters, plan_text, print_status, value_text
+from milp_search.dispatch.show import (
+    check_file,
+    copy_adapters,
+    plan_text,
+    print_front,
+    print_status,
+    value_text,
+)
 from milp_search.space.space_file import load_search_space
 from milp_search.study.study import Study
 
@@ -23,13 +30,14 @@ PLAN = TrialPlan("milp_logo", AdapterPlan((0, 8)), time_splits=2, communities=4,
 ROOT = Path(__file__).parents[2]
 
 
-def study_of_two_layers(folder: Path) -> Study:
+def study_of_two_layers(folder: Path, *constraints: str) -> Study:
     return Study.create(
         folder,
         space=load_search_space("milp", layers=2),
         objectives=[Objective("loss", "minimize", 3.0), Objective("rouge_l", "maximize", 0.0)],
         proposer="random",
         initial_trials=2,
+        constraints=constraints,
     )
 
 
@@ -110,3 +118,34 @@ def test_a_file_is_checked_as_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("dimensions: 3\n")
     with pytest.raises(SpecError, match=r"bad\.yaml:"):
         check_file(tmp_path / "bad.yaml")
+
+
+def test_an_empty_front_is_told_and_nothing_exported(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with study_of_two_layers(folder, "loss <= 0.5", "rouge_1 >= 0") as study:
+        small_study(folder)
+        assert "the front is empty" not in status_text(folder)
+        for _ in range(2):
+            study.tell(study.ask().index, {"loss": 2.0, "rouge_l": 0.5, "rouge_1": 0.5})
+        line = progress_line(study, 10, None)
+    assert line == "2/10 trials | 2 breaking a constraint | hypervolume 0"
+    text = status_text(folder)
+    assert "loss <= 0.5, broken by 2 of 2 completed trials\n" in text
+    assert "rouge_1 >= 0, broken by 0 of 2 completed trials\n" in text
+    assert "no completed trial keeps every constraint: the front is empty" in text
+    printed = StringIO()
+    print_front(folder, Console(file=printed))
+    assert "Pareto front of 0 trials" in printed.getvalue()
+    assert "the front is empty" in printed.getvalue()
+    with pytest.raises(StudyError, match="no completed trial keeps every constraint"):
+        copy_adapters(folder, tmp_path / "to")
+
+
+def test_the_best_value_is_one_that_keeps_the_constraints(tmp_path: Path) -> None:
+    with study_of_two_layers(tmp_path, "rouge_l >= 0.3") as study:
+        study.tell(study.ask().index, {"loss": 1.0, "rouge_l": 0.25})
+        study.tell(study.ask().index, {"loss": 2.0, "rouge_l": 0.5})
+        line = progress_line(study, 10, None)
+    assert line == (
+        "2/10 trials | 1 breaking a constraint | best loss 2 | best rouge_l 0.5 | hypervolume 0.5"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> Iterator[StudySource]:
         yield StudySource(study, load_study_spec(tmp_path / "study.yaml"))
 
 
-def new_study(folder: Path, trials: int = 3) -> Study:
+def new_study(folder: Path, trials: int = 3, constraints: Sequence[str] = ()) -> Study:
     spec = load_study_spec(small_study(folder, trials=trials))
     assert (folder / "space.yaml").read_text() == SPACE
     return Study.create(
@@ -41,6 +41,7 @@ def new_study(folder: Path, trials: int = 3) -> Study:
         metrics=["loss", "trainable_params"],
         shape=SHAPE,
         max_communities=3,
+        constraints=constraints,
     )
 
 
@@ -219,3 +220,23 @@ def test_a_final_test_that_failed_before_a_resume_is_run_once(tmp_path: Path) ->
             source.done(job, outcome(2.0))
         assert source.finished
         assert sorted(job.trial for job in handed_out) == [t.index for t in resumed.front()]
+
+
+@pytest.mark.parametrize(("most", "tested"), [(1.5, {0}), (0.5, set())])
+def test_only_trials_that_keep_the_constraints_are_tested_and_keep_adapters(
+    tmp_path: Path, most: float, tested: set[int]
+) -> None:
+    with new_study(tmp_path, constraints=[f"loss <= {most}"]) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        for number in range(3):
+            job = take(source)
+            adapters_folder(tmp_path, job.trial).mkdir(parents=True)
+            source.done(job, outcome(1.0 + number))
+        found = set()
+        while not source.finished:
+            for test in source.next():
+                found.add(test.trial)
+                source.done(test, outcome(9.0))
+        assert found == tested
+        kept = {int(path.name.split("-")[1]) for path in (tmp_path / "adapters").iterdir()}
+        assert kept == tested

@@ -19,16 +19,22 @@ ax_data = pytest.importorskip("ax.core.data")
 from ax.api.client import Client  # noqa: E402
 from ax.api.configs import ChoiceParameterConfig  # noqa: E402
 from ax.core.experiment import Experiment  # noqa: E402
+from ax.core.objective import Objective as AxObjective  # noqa: E402
+from ax.core.optimization_config import OptimizationConfig  # noqa: E402
+from ax.core.outcome_constraint import OutcomeConstraint as AxConstraint  # noqa: E402
 from ax.exceptions.core import SearchSpaceExhausted  # noqa: E402
 
 from milp_search.core.arm import Arm  # noqa: E402
+from milp_search.core.errors import SpecError  # noqa: E402
 from milp_search.core.trial import Measurement, Objective, TrialStatus  # noqa: E402
 from milp_search.search import presets  # noqa: E402
 from milp_search.search.ax_bridge import (  # noqa: E402
+    ax_constraints,
     ax_experiment,
     ax_trials,
     saas_nehvi_generation_strategy,
 )
+from milp_search.search.constraints import OutcomeConstraint  # noqa: E402
 from milp_search.space.search_space import SearchSpace, configure  # noqa: E402
 
 from .small_space import (  # noqa: E402
@@ -159,3 +165,71 @@ def test_an_exhausted_space_is_axs_own_error() -> None:
         experiment.new_trial(run)
     with pytest.raises(SearchSpaceExhausted):
         strategy.gen(experiment, n=1)
+
+
+def test_bounds_on_other_metrics_are_axs_constraints_and_on_objectives_thresholds() -> None:
+    texts = ["loss <= 2", "rouge_l >= -1", "trainable_params <= 100000", "mae >= 0.25"]
+    experiment = ax_experiment(small_space(), [LOSS, ROUGE], constraints=texts)
+    config = experiment.optimization_config
+    thresholds = {one.metric_names[0]: one.bound for one in config.objective_thresholds}
+    assert thresholds == {"loss": 2.0, "rouge_l": 0.0}  # the tighter of bound and reference
+    assert ax_constraints(experiment) == (
+        OutcomeConstraint("trainable_params", "<=", 100000.0),
+        OutcomeConstraint("mae", ">=", 0.25),
+    )
+    better = {name: one.lower_is_better for name, one in experiment.metrics.items()}
+    assert better == {"loss": True, "rouge_l": False, "trainable_params": True, "mae": False}
+
+
+def test_one_objective_has_constraints_beside_it_and_none_on_it() -> None:
+    experiment = ax_experiment(small_space(), [LOSS], constraints=["loss <= 2", "mae <= 1"])
+    assert ax_constraints(experiment) == (OutcomeConstraint("mae", "<=", 1.0),)
+    assert ax_constraints(Experiment(search_space=experiment.search_space)) == ()
+
+
+@pytest.mark.parametrize("expression", ["mae <= 0.9 * baseline", "mae + rouge_l <= 3"])
+def test_constraints_that_ours_cannot_state_are_refused(expression: str) -> None:
+    names = {name: name for name in ("loss", "mae", "rouge_l")}
+    experiment = ax_experiment(small_space(), [LOSS], constraints=["mae <= 1", "rouge_l >= 0"])
+    experiment.optimization_config = OptimizationConfig(
+        AxObjective(expression="-loss", metric_name_to_signature=names),
+        [AxConstraint(expression, metric_name_to_signature=names)],
+    )
+    with pytest.raises(SpecError, match="one metric and an absolute bound"):
+        ax_constraints(experiment)
+
+
+def test_a_loop_through_ax_keeps_a_bound_on_a_closed_form() -> None:
+    bounds = ["trainable_params <= 1500"]
+    experiment = ax_experiment(small_space(), [LOSS, ROUGE], constraints=bounds)
+    strategy = saas_nehvi_generation_strategy(
+        small_space(),
+        [LOSS, ROUGE],
+        initial_trials=6,
+        preset="tiny",
+        exact={"trainable_params": parameters_of},
+        constraints=bounds,
+    )
+    sizes = []
+    for _ in range(10):
+        [[run]] = strategy.gen(experiment, n=1)
+        sizes.append(parameters_of(Arm(evaluate(experiment, run).arm.parameters)))
+    assert strategy.current_node_name == "saas_nehvi"
+    assert max(sizes[:6]) > 1500.0
+    assert max(sizes[6:]) <= 1500.0
+
+
+def test_a_trial_without_data_of_a_constrained_metric_counts_as_failed() -> None:
+    strategy = saas_nehvi_generation_strategy(
+        small_space(), [LOSS], preset="tiny", constraints=["rouge_l >= 0.2"]
+    )
+    experiment = ax_experiment(small_space(), [LOSS], constraints=["rouge_l >= 0.2"])
+    for names in (["loss", "rouge_l"], ["loss"]):
+        [[run]] = strategy.gen(experiment, n=1)
+        trial = experiment.new_trial(run).mark_running(no_runner_required=True)
+        values = measured(Arm(trial.arm.parameters))
+        attach(experiment, trial, {name: values[name] for name in names})
+        trial.mark_completed()
+    strategy.gen(experiment, n=1)
+    statuses = [one.status for one in strategy.current_node._trials]
+    assert statuses == [TrialStatus.COMPLETED, TrialStatus.FAILED]

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from milp_search.core.arm import Arm
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.search.domain import Domain
-from milp_search.search.features import plan_features
+from milp_search.search.features import placement_features, plan_features, raw_features
+from milp_search.search.presets import Inputs
+from milp_search.space.parameter import Parameter
 
 from .small_space import parameters_of, plan_of, small_space
 
@@ -70,3 +72,34 @@ def test_a_foreign_arm_has_no_point_and_an_own_one_comes_back() -> None:
 def test_a_space_of_one_plan_still_has_an_input() -> None:
     domain = Domain((), lambda arm: TrialPlan("logo", AdapterPlan((1,))), {})
     assert domain.inputs([domain.candidate(())]).tolist() == [[0.0]]
+
+
+def test_inputs_without_derived_features_are_ranks_and_settings() -> None:
+    plan = TrialPlan("logo", AdapterPlan((0, 7, 1)), time_splits=5, communities=1)
+    log = math.log1p
+    expected = [0, log(7), log(1), log(5), log(1), log(1)]
+    assert placement_features(plan) == pytest.approx(expected)
+
+
+def test_raw_inputs_are_the_values_of_an_arm() -> None:
+    parameters = (
+        Parameter("lora_rank", (2, 8)),
+        Parameter("layer_0", (False, True)),
+        Parameter("kind", ("a", "b")),
+    )
+    arm = Arm({"kind": "b", "lora_rank": 8, "layer_0": True})
+    assert raw_features(arm, parameters).tolist() == [8.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("inputs", "columns"), [("raw", 8), ("placement", 6), ("realised", 9)])
+def test_a_domain_shows_the_inputs_that_are_asked_for(inputs: Inputs, columns: int) -> None:
+    domain = Domain(small_space().parameters, plan_of, {}, inputs)
+    assert domain.candidate((0,) * 8).features.shape == (columns,)
+
+
+def test_raw_inputs_tell_arms_of_one_network_apart() -> None:
+    domain = Domain(small_space().parameters, plan_of, {}, "raw")
+    # Without modules the rank does not matter.
+    first, second = (domain.candidate((0, rank, 1, 1, 1, 0, 0, 0)) for rank in (0, 1))
+    assert first.plan == second.plan
+    assert not np.array_equal(first.features, second.features)

@@ -14,6 +14,7 @@ from milp_search.core.errors import SpecError
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
 from milp_search.search import chooser, presets
 from milp_search.search import saas as saas_module
+from milp_search.search.constraints import OutcomeConstraint, parse_constraint
 from milp_search.search.proposal import Proposal, Proposer, SpaceExhausted
 from milp_search.search.proposers import PROPOSERS, make_proposer
 from milp_search.search.saas_fit import FitError
@@ -49,6 +50,7 @@ def proposer(
     seed: int = 0,
     preset: str = "tiny",
     space: SearchSpace | None = None,
+    constraints: Sequence[OutcomeConstraint] = (),
 ) -> Proposer:
     return make_proposer(
         name,
@@ -58,6 +60,7 @@ def proposer(
         initial_trials=6,
         preset=preset,
         exact={"trainable_params": parameters_of},
+        constraints=constraints,
     )
 
 
@@ -267,7 +270,14 @@ def test_the_paper_preset_has_autopefts_numbers() -> None:
     )
     assert (sum(paper.fit.windows), paper.fit.samples, paper.fit.draws) == (128, 64, 64 // 4)
     assert (paper.fit.chains, paper.fit.warm, paper.acquisition) == (1, False, "qlognehvi")
-    assert paper.outcome_transform == "copula"
+    assert (paper.outcome_transform, paper.initial_design) == ("copula", "random")
+
+
+def test_the_paper_preset_starts_with_random_arms() -> None:
+    proposals = proposer("saas_nehvi", preset="paper").propose(3)
+    assert [one.origin for one in proposals] == ["random"] * 3
+    expected = proposer("random").propose(3)
+    assert [one.arm for one in proposals] == [one.arm for one in expected]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -299,3 +309,50 @@ def test_a_memory_that_cannot_be_read_is_left_aside(caplog: pytest.LogCaptureFix
     fresh.observe(trials)
     assert one.propose(1) == fresh.propose(1)
     assert "fitted anew" in caplog.text
+
+
+def constrained(name: str, objectives: Sequence[Objective], text: str, count: int) -> list[Arm]:
+    one = proposer(name, objectives, constraints=[parse_constraint(text)])
+    one.observe(initial(24))
+    return [proposal.arm for proposal in one.propose(count)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("objectives", [(LOSS, ROUGE), (LOSS, SIZE)])
+def test_models_keep_a_bound_on_a_closed_form(name: str, objectives: tuple[Objective, ...]) -> None:
+    arms = constrained(name, objectives, "trainable_params <= 1500", 4)
+    assert all(parameters_of(arm) <= 1500.0 for arm in arms)
+    free = proposer(name, (LOSS, ROUGE))
+    free.observe(initial(24))
+    assert any(parameters_of(one.arm) > 1500.0 for one in free.propose(4))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_move_to_a_measured_metrics_allowed_side(name: str) -> None:
+    # The loss falls with the last layer's rank, ROUGE-L rises with retrieval and the first's.
+    arms = constrained(name, (LOSS,), "rouge_l >= 0.33", 3)
+    assert all(plan_of(arm).retrieved_items == 2 for arm in arms)
+
+
+@pytest.mark.parametrize("name", ["sobol", "random"])
+@pytest.mark.parametrize("preset", ["tiny", "paper"])
+def test_sequences_do_not_heed_constraints(name: str, preset: str) -> None:
+    bound = parse_constraint("trainable_params <= 0")
+    free, bound_by = proposer(name), proposer(name, preset=preset, constraints=[bound])
+    assert free.propose(5) == bound_by.propose(5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_preset_whose_acquisition_knows_no_constraints_takes_none(name: str) -> None:
+    with pytest.raises(SpecError, match=r"no constraints with preset 'paper'.*'qlognehvi'"):
+        proposer(name, preset="paper", constraints=[parse_constraint("rouge_l >= 0.3")])
+
+
+def test_constraints_against_an_objective_are_refused_before_any_trial() -> None:
+    with pytest.raises(SpecError, match="getting better"):
+        proposer("gp_nehvi", constraints=[parse_constraint("loss >= 1")])
+
+
+def test_a_bound_on_a_closed_form_is_no_objective_that_is_measured() -> None:
+    with pytest.raises(SpecError, match="measured"):
+        proposer("gp_nehvi", [SIZE], constraints=[parse_constraint("loss <= 1")])

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from milp_search.core.trial import Failure, Measurement, Objective, Trial, Trial
 from milp_search.search.proposal import SpaceExhausted
 from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
+from milp_search.study.events import Created
 from milp_search.study.study import Study
 from study.making import GOALS, SHAPE, Make
 
@@ -329,6 +331,15 @@ def test_a_study_that_was_never_fully_created_is_named_and_can_be_created(
         ({"method": "mlip"}, "expected a method"),
         ({"proposer": "saas"}, "expected a proposer"),
         ({"preset": "papers"}, "expected a preset"),
+        ({"constraints": ["loss < 2"]}, "expected a constraint such as"),
+        ({"constraints": ["loss >= 2"]}, "by getting better"),
+        ({"constraints": ["mae <= 2"], "metrics": ["rouge_1"]}, "metric of this study, got 'mae"),
+        ({"constraints": ["rogue_1 >= 0"], "metrics": ["rouge_1"]}, "did you mean `rouge_1`"),
+        ({"constraints": ["trainable_params <= 9"], "metrics": []}, "a metric of this study"),
+        (
+            {"constraints": ["mae <= 2"], "proposer": "map_saas", "preset": "paper"},
+            "no constraints with preset 'paper'",
+        ),
     ],
 )
 def test_a_study_that_makes_no_sense_leaves_no_folder(
@@ -377,4 +388,115 @@ def test_a_search_killed_in_the_middle_asks_what_it_would_have_asked(
             broken = Study.open(folder)
     assert broken.trials == straight.trials
     assert [trial.origin for trial in broken.trials] == ["sobol"] * 4 + [proposer] * 2
+    broken.close()
+
+
+def test_only_what_keeps_the_constraints_is_on_the_front(make: Make) -> None:
+    study = make(constraints=["loss >= 1.0", "rouge_1 >= 0.2"], objectives=[GOALS[1]])
+    for loss, rouge_l, rouge_1 in ((0.9, 0.9, 0.5), (1.0, 0.5, 0.2), (2.0, 0.8, 0.1), (2, 0.6, 1)):
+        values = {"loss": loss, "rouge_l": rouge_l, "rouge_1": rouge_1}
+        study.tell(study.ask().index, values)
+    study.fail(study.ask().index, "x")
+    assert [trial.index for trial in study.eligible()] == [1, 3]
+    assert [trial.index for trial in study.front()] == [3]
+    assert study.hypervolume() == pytest.approx(0.6)
+    assert study.hypervolume_trace() == pytest.approx([0.0, 0.5, 0.5, 0.6, 0.6])
+    study.close()
+    with Study.open(study.folder) as again:
+        assert again.constraints == study.constraints
+        assert [str(one) for one in again.constraints] == ["loss >= 1", "rouge_1 >= 0.2"]
+        assert [trial.index for trial in again.front()] == [3]
+
+
+def test_where_no_trial_keeps_the_constraints_the_front_is_empty(make: Make) -> None:
+    goals = [Objective("loss", "minimize"), GOALS[1]]
+    study = make(constraints=["loss <= 0.1"], objectives=goals)
+    told(study, (2.0, 0.5), (1.0, 0.2), (2.5, 0.4))
+    # The reference is still that of the initial trials: it says what was seen, not what is kept.
+    assert study.objectives[0].reference == pytest.approx(2.1)
+    assert (study.front(), study.hypervolume()) == ([], 0.0)
+    assert study.hypervolume_trace() == [0.0, 0.0, 0.0]
+
+
+def test_a_constrained_metric_must_be_told(make: Make) -> None:
+    study = make(constraints=["rouge_1 >= 0.2"], metrics=["rouge_1"])
+    trial = study.ask()
+    with pytest.raises(MeasurementError, match="expected rouge_1"):
+        study.tell(trial.index, GOOD)
+    study.tell(trial.index, {**GOOD, "rouge_1": 0.1})
+
+
+@pytest.mark.parametrize("metrics", [["rouge_1"], None])
+def test_a_constrained_closed_form_is_counted_and_not_told(
+    make: Make, metrics: list[str] | None
+) -> None:
+    study = make(
+        constraints=["trainable_params <= 640", "cost <= 4"],
+        metrics=metrics,
+        shape=SHAPE,
+        exact={"cost": lambda arm: float(arm["lora_rank"])},
+    )
+    done = [study.tell(study.ask().index, GOOD) for _ in range(8)]
+    for trial in done:
+        assert trial.measurements["trainable_params"].mean == study.trainable_params(trial)
+    small = [t for t in done if t.plan and t.plan.adapter.total_rank <= 10]
+    expected = [trial for trial in small if int(trial.arm["lora_rank"]) <= 4]
+    assert study.eligible() == expected
+    assert 0 < len(expected) < len(small) < len(done)
+
+
+def test_a_study_of_an_earlier_version_has_no_constraints(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(created: Created) -> dict[str, Any]:
+        return {key: value for key, value in asdict(created).items() if key != "constraints"}
+
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Created, "as_dict", without)
+        study = make()
+        trial = study.ask()
+        study.close()
+    with Study.open(study.folder) as again:
+        assert again.constraints == ()
+        again.tell(trial.index, GOOD)
+        assert len(again.front()) == 1
+
+
+def searched(study: Study, count: int) -> Study:
+    """Runs a search whose loss falls with the rank, and whose ROUGE-1 falls with it too."""
+    for _ in range(count):
+        trial = study.ask()
+        rank = 0 if trial.plan is None else trial.plan.adapter.total_rank
+        values = {"loss": Measurement(3 / (1 + rank), 0.01), "rouge_1": Measurement(-rank, 0.5)}
+        study.tell(trial.index, values)
+    return study
+
+
+@pytest.mark.parametrize("text", ["trainable_params <= 1280", "rouge_1 >= -20"])
+def test_the_search_keeps_to_the_allowed_side(make: Make, text: str) -> None:
+    """Total ranks are ..., 12, 16, 24, ...: of twenty, which either bound allows, 16 is next."""
+    given: dict[str, Any] = {"objectives": [GOALS[0]], "proposer": "gp_nehvi", "shape": SHAPE}
+    given |= {"initial_trials": 8, "metrics": ["rouge_1"]}
+    bound, free = searched(make(constraints=[text], **given), 14), searched(make(**given), 14)
+    ranks = [
+        [t.plan.adapter.total_rank for t in study.trials[8:] if t.plan] for study in (bound, free)
+    ]
+    assert min(ranks[1]) > 20  # without the bound, more is better
+    assert max(ranks[0]) == 16
+
+
+@pytest.mark.parametrize("text", ["trainable_params <= 1280", "rouge_1 >= -20"])
+@pytest.mark.parametrize("proposer", ["saas_nehvi", "gp_nehvi"])
+@pytest.mark.slow
+def test_a_resumed_study_with_constraints_asks_what_it_would_have_asked(
+    make: Make, proposer: str, text: str
+) -> None:
+    given: dict[str, Any] = {"objectives": [GOALS[0]], "proposer": proposer, "shape": SHAPE}
+    given |= {"constraints": [text], "initial_trials": 4}
+    straight, broken = searched(make(**given), 7), make(**given)
+    folder = broken.folder
+    for _ in range(7):
+        searched(broken, 1).close()
+        broken = Study.open(folder)
+    assert broken.trials == straight.trials
     broken.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,3 +120,18 @@ def test_a_folder_with_a_study_adopts_nothing(make: Make) -> None:
     study.close()
     with pytest.raises(StudyError, match="holds a study already"):
         Study.adopt(study.folder, experiment, space=study.space, objectives=GOALS)
+
+
+def test_constraints_go_to_ax_and_come_back_with_their_data(make: Make, tmp_path: Path) -> None:
+    study = make(constraints=["rouge_1 >= 0.5"])
+    for rouge_1 in (0.4, 0.6):
+        study.tell(study.ask().index, {"loss": 2.0, "rouge_l": 0.5, "rouge_1": rouge_1})
+    experiment = study.to_ax()
+    given: dict[str, Any] = {"space": study.space, "objectives": GOALS, "proposer": "random"}
+    with Study.adopt(tmp_path / "adopted", experiment, **given) as adopted:
+        assert adopted.constraints == study.constraints
+        assert [trial.index for trial in adopted.front()] == [1]
+    with Study.adopt(tmp_path / "free", experiment, **given, constraints=()) as free:
+        assert [trial.index for trial in free.front()] == [0, 1]
+    with Study.adopt(tmp_path / "other", experiment, **given, constraints=["mae <= 1"]) as other:
+        assert [str(trial.status) for trial in other.trials] == ["failed", "failed"]

@@ -139,6 +139,7 @@ def test_a_study_without_an_end_is_exported_too(make: Make) -> None:
     study.ask()
     assert json.loads(front_json(study)) == {
         "objectives": [{"metric": "loss", "direction": "minimize", "reference": None}],
+        "constraints": [],
         "hypervolume": None,
         "hypervolume_trace": [],
         "trials": [],
@@ -198,3 +199,14 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["f"]
+
+
+def test_the_front_is_of_trials_that_keep_the_constraints(make: Make) -> None:
+    study = make(constraints=["rouge_1 >= 0.3"])
+    for loss, rouge_1 in ((1.0, 0.2), (2.0, 0.3), (2.5, 0.4)):
+        values = {"loss": loss, "rouge_l": 0.5, "rouge_1": rouge_1}
+        study.tell(study.ask().index, values)
+    front = json.loads(front_json(study))
+    assert front["constraints"] == [{"metric": "rouge_1", "relation": ">=", "bound": 0.3}]
+    assert [trial["trial"] for trial in front["trials"]] == [1]
+    assert (front["hypervolume"], front["hypervolume_trace"]) == (0.5, [0.0, 0.5, 0.5])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from milp_search.core.trial import Measurement, Objective
+from milp_search.search.constraints import OutcomeConstraint
 from milp_search.study import charts
 from milp_search.study.report import render_report, write_report
 from milp_search.study.study import Study
@@ -212,3 +213,41 @@ def test_measurements_show_their_error_where_there_is_one() -> None:
     assert charts.measured(Measurement(2.0, 0.0)) == "2"
     assert charts.measured(Measurement(2.5)) == "2.500"
     assert charts.measured(Measurement(2.5, 0.0312)) == "2.500 ± 0.031"
+
+
+def test_constraints_are_told_with_what_breaks_them(make: Make) -> None:
+    # Of trials 0 to 11, all but 2 complete; the first bound is broken by 0, 1, 3 and 4, the
+    # second by 0, 1, 9, 10 and 11.
+    study = full(make, constraints=["loss <= 2", "rouge_l >= 0.2"])
+    page = Page(render_report(study))
+    text = " ".join(" ".join(page.text).split())
+    assert "under loss <= 2 and rouge_l >= 0.2 ." in text
+    assert "loss <= 2, broken by 4 of 11 completed trials" in text
+    assert "rouge_l >= 0.2, broken by 5 of 11 completed trials" in text
+    assert "breaking a constraint 7" in text
+    scatter = page.figures()[0]
+    shown = {data["name"]: len(data["x"]) for data in scatter["data"]}
+    assert shown == {"breaks a constraint": 7, "Pareto front": 4}
+
+
+@pytest.mark.parametrize("objectives", [GOALS, GOALS[:1]])
+def test_an_empty_front_is_said_and_what_broke_it_shown(
+    make: Make, objectives: tuple[Objective, ...]
+) -> None:
+    study = full(make, constraints=["rouge_1 >= 0.9"], objectives=objectives)
+    page = Page(render_report(study))
+    assert "No completed trial keeps every constraint" in " ".join(page.text)
+    scatter, trace, _ = page.figures()  # and the correlations, but no masks
+    assert [(data["name"], len(data["x"])) for data in scatter["data"]] == [
+        ("breaks a constraint", 11)
+    ]
+    assert set(trace["data"][0]["y"]) == {0.0}
+
+
+def test_constraints_with_markup_stay_text(make: Make) -> None:
+    study = make(constraints=[OutcomeConstraint(NASTY, "<=", 1.0)])
+    study.tell(study.ask().index, {"loss": 2.0, "rouge_l": 0.5, NASTY: 1.5})
+    page = Page(render_report(study))
+    assert not {"img"} & {tag for tag, _ in page.tags}
+    assert f"{NASTY} <= 1, broken by 1 of 1" in " ".join(page.text)
+    assert "<img" not in json.dumps(page.figures())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from milp_search.core.errors import SpecError, StudyError
 from milp_search.core.settings import DataSettings, TrainingSettings
 from milp_search.core.trial import Objective
+from milp_search.search.constraints import OutcomeConstraint
 from milp_search.search.presets import PRESETS
 from milp_search.study.spec import Budget, DispatchSettings, StudySpec
 from milp_search.study.spec_file import load_study_spec, write_resolved
@@ -77,6 +78,7 @@ data: {path: data, format: jsonl, targets: 7, validation: 0.2}
 base_model: model
 method: logo
 metrics: [mae]
+constraints: [trainable_params <= 100000, "mae >= 0.25"]
 proposer: sobol
 initial_trials: 4
 budget: {trials: 9}
@@ -93,6 +95,10 @@ test_seeds: [1, 2]
     assert spec.data == DataSettings(str(tmp_path / "data"), "jsonl", targets=7, validation=0.2)
     assert spec.base_model == str(tmp_path / "model")
     assert (spec.method, spec.metrics, spec.proposer) == ("logo", ("mae",), "sobol")
+    assert spec.constraints == (
+        OutcomeConstraint("trainable_params", "<=", 100000.0),
+        OutcomeConstraint("mae", ">=", 0.25),
+    )
     assert (spec.initial_trials, spec.budget.trials, spec.batch) == (4, 9, 2)
     assert spec.training == TrainingSettings(learning_rate=1e-3, global_steps=5)
     assert spec.dispatch == DispatchSettings(parallel=2, gpus_per_trial=0.5, device="cuda")
@@ -142,6 +148,22 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         (LEAST + "proposer: sobel\n", "5:1", "did you mean `sobol`"),
         (LEAST + "preset: papers\n", "5:1", "did you mean `paper`"),
         (LEAST + "metrics: [mea]\n", "5:11", "did you mean `mae`"),
+        (LEAST + "constraints: loss <= 2\n", "5:1", "constraints: expected a list, got 'loss <="),
+        (LEAST + "constraints: [loss < 2]\n", "5:15", "constraints.0: expected a constraint such"),
+        (LEAST + "constraints: [{loss: 2}]\n", "5:15", "a constraint such as .*, got .*'loss': 2"),
+        (LEAST + "constraints: [rouge_1 >= 0]\n", "5:15", "did you mean `rouge_l`"),
+        (LEAST + "constraints: [mae <= 2]\n", "5:15", r"got 'mae <= 2'\n  add `mae` to `metrics`"),
+        (LEAST + "constraints: [loss >= 2]\n", "5:15", "by getting better, got 'loss >= 2'"),
+        (
+            LEAST + "metrics: [mae]\nconstraints:\n  - mae >= 2\n  - mae <= 1\n",
+            "8:5",
+            "some value of 'mae' keeps, got 'mae >= 2' and 'mae <= 1'",
+        ),
+        (
+            LEAST + "budget: {trials: 200}\nconstraints: [loss <= 2]\npreset: paper\n",
+            "6:1",
+            "no constraints with preset 'paper'",
+        ),
         (LEAST + "budget: {trials: 0}\n", "5:10", "budget.trials: expected"),
         (LEAST + "initial_trials: 50\n", "5:1", "at most the budget of 40 trials, got 50"),
         (LEAST + "budget: {trials: 8}\n", "1:1", "at most the budget of 8 trials, got 16"),
@@ -268,3 +290,18 @@ def test_a_folder_that_is_not_there_cannot_be_written(write: Write, tmp_path: Pa
     spec = load_study_spec(write(LEAST))
     with pytest.raises(StudyError, match="expected to write"):
         write_resolved(spec, tmp_path / "none", versions={}, data_fingerprint="")
+
+
+def test_constraints_are_written_as_texts_and_read_back(write: Write, tmp_path: Path) -> None:
+    text = LEAST + "constraints: [trainable_params <= 1.0e5, rouge_l >= 0.1]\nproposer: map_saas\n"
+    spec = load_study_spec(write(text), {"seed": 3}, metrics=METRICS)
+    path = write_resolved(spec, tmp_path, versions={}, data_fingerprint="")
+    assert "- trainable_params <= 100000\n- rouge_l >= 0.1\n" in path.read_text("utf-8")
+    again = load_study_spec(path, metrics=METRICS)
+    assert again.constraints == spec.constraints
+    assert len(again.constraints) == 2
+
+
+def test_proposers_that_ignore_outcomes_take_constraints_with_any_preset(write: Write) -> None:
+    text = LEAST + "constraints: [loss <= 2]\nproposer: random\npreset: paper\ninitial_trials: 9\n"
+    assert len(load_study_spec(write(text)).constraints) == 1
