@@ -125,7 +125,7 @@ def saas_nehvi_generation_strategy(
         exact: Closed forms of metrics, in natural units; they are never modelled, and their data
             need not be attached.
         constraints: Bounds on outcomes, or texts such as `rouge_l >= 0.3`; the Sobol node does
-            not heed them.
+            not heed them (a study's initial design heeds those on closed forms).
 
     Returns:
         The strategy; it serves one experiment.

@@ -40,7 +40,12 @@ def random_points(sizes: tuple[int, ...], seed: int) -> Iterator[Point]:
 
 
 def unseen(
-    domain: Domain, draws: Draws, seed: int, seen: Collection[str], count: int
+    domain: Domain,
+    draws: Draws,
+    seed: int,
+    seen: Collection[str],
+    count: int,
+    allowed: Callable[[Candidate], bool] = lambda candidate: True,
 ) -> list[Candidate]:
     """Returns the first `count` distinct plans of a seeded sequence that were not seen.
 
@@ -53,6 +58,7 @@ def unseen(
         seed: Its seed.
         seen: Fingerprints of the plans proposed before.
         count: How many are wanted.
+        allowed: What comes first; others follow only where there are too few of these.
 
     Returns:
         The candidates; fewer where the space has no more.
@@ -61,17 +67,20 @@ def unseen(
         SpaceExhausted: No unseen plan is left.
     """
     found: dict[str, Candidate] = {}
+    spare: dict[str, Candidate] = {}
     for candidate in _sequence(domain, draws, seed):
         if len(found) == count:
             break
         if candidate.fingerprint not in seen:
-            found.setdefault(candidate.fingerprint, candidate)
-    if not found and count > 0:
+            kind = found if allowed(candidate) else spare
+            kind.setdefault(candidate.fingerprint, candidate)
+    candidates = [*found.values(), *spare.values()][:count]
+    if not candidates and count > 0:
         raise SpaceExhausted(
             f"expected a plan that was not proposed before, found none beyond {len(seen)}: "
             "widen the search space or lower the number of trials"
         )
-    return list(found.values())
+    return candidates
 
 
 def _sequence(domain: Domain, draws: Draws, seed: int) -> Iterator[Candidate]:

@@ -52,11 +52,20 @@ class Setting:
 
 @final
 class SequenceProposer:
-    """Proposes the next plans of a seeded sequence, whatever the trials showed."""
+    """Proposes the next plans of a seeded sequence, whatever the trials showed.
 
-    def __init__(self, name: str, draws: Draws, setting: Setting):
+    `allowed` plans come first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        draws: Draws,
+        setting: Setting,
+        allowed: Callable[[Candidate], bool] = lambda candidate: True,
+    ):
         self.name = name
-        self._draws, self._setting = draws, setting
+        self._draws, self._setting, self._allowed = draws, setting, allowed
         self._trials: tuple[Trial, ...] = ()
         self.memory: Memory | None = None
 
@@ -78,7 +87,7 @@ class SequenceProposer:
         """
         domain, seed = self._setting.domain, self._setting.seed
         seen = {domain.describe(trial.arm).fingerprint for trial in self._trials}
-        found = unseen(domain, self._draws, seed, seen, count)
+        found = unseen(domain, self._draws, seed, seen, count, self._allowed)
         return [Proposal(candidate.arm, self.name) for candidate in found]
 
 
@@ -92,7 +101,7 @@ class ModelProposer:
     def __init__(self, name: str, setting: Setting):
         self.name, self._setting = name, setting
         design = setting.engine.initial_design
-        self._design = SequenceProposer(design, _DESIGNS[design], setting)
+        self._design = SequenceProposer(design, _DESIGNS[design], setting, _allowed(setting))
         self._trials: tuple[Trial, ...] = ()
         self.memory: Memory | None = None
 
@@ -181,8 +190,8 @@ def make_proposer(
         preset: `default` or `paper`.
         realise: What an arm builds; None is `space.plan`.
         exact: Closed forms of metrics, in natural units; they are never modelled.
-        constraints: Bounds on outcomes to keep; `sobol`, `random` and the initial design do not
-            heed them.
+        constraints: Bounds on outcomes to keep; `sobol` and `random` do not heed them, and the
+            initial design only those on closed forms.
 
     Returns:
         The proposer, which has observed no trials yet.
@@ -231,6 +240,13 @@ def check_heeded(constraints: Sequence[OutcomeConstraint], name: str, preset: st
             f"knows none, got '{constraints[0]}'",
             remedy="use the preset `default`, or take the constraints out",
         )
+
+
+def _allowed(setting: Setting) -> Callable[[Candidate], bool]:
+    """Returns whether a candidate keeps the bounds that need no trial to be checked."""
+    places = {metric: place for place, metric in enumerate(setting.domain.exact)}
+    known = [(places[one.metric], one) for one in setting.constraints if one.metric in places]
+    return lambda candidate: all(one.holds(float(candidate.exact[place])) for place, one in known)
 
 
 def _fit_state(memory: Memory | None) -> FitState | None:

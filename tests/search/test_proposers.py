@@ -327,6 +327,19 @@ def test_models_keep_a_bound_on_a_closed_form(name: str, objectives: tuple[Objec
     assert any(parameters_of(one.arm) > 1500.0 for one in free.propose(4))
 
 
+def test_the_initial_design_keeps_a_bound_on_a_closed_form() -> None:
+    bound = parse_constraint("trainable_params <= 1500")
+    design = proposer("gp_nehvi", constraints=[bound]).propose(6)
+    assert all(parameters_of(one.arm) <= 1500.0 for one in design)
+    assert any(parameters_of(one.arm) > 1500.0 for one in proposer("gp_nehvi").propose(6))
+
+
+def test_a_design_that_cannot_keep_a_bound_goes_on_without_it() -> None:
+    bound = parse_constraint("trainable_params <= -1")
+    asked_for = proposer("gp_nehvi", constraints=[bound]).propose(6)
+    assert [one.arm for one in asked_for] == [one.arm for one in proposer("gp_nehvi").propose(6)]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_models_move_to_a_measured_metrics_allowed_side(name: str) -> None:
     # The loss falls with the last layer's rank, ROUGE-L rises with retrieval and the first's.
