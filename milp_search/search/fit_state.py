@@ -13,6 +13,8 @@ import numpy as np
 from milp_search.core.errors import InputError
 from milp_search.search.orientation import Array
 
+_VERSION = 2
+
 Fingerprints = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 
@@ -31,9 +33,10 @@ class MetricState:
             rounded to single precision.
         log_densities: Each chain's mean log density in the last fit, shape `C`.
         seen: Fingerprints of the rows fitted so far, shape `n`, sorted.
-        cold_size: Rows there were when the chains last started cold.
-        surprise: Sum of squared standardised errors of the rows scored since then.
-        scored: Rows scored since then.
+        due: How many rows there are to be when each chain starts anew, shape `C`.
+        surprise: Sum of squared standardised errors of the rows scored so far; what chains that
+            started anew did not take part in counts for less.
+        scored: The number of those rows, counted likewise.
     """
 
     positions: Array
@@ -41,9 +44,9 @@ class MetricState:
     factor: Array
     log_densities: Array
     seen: Fingerprints
-    cold_size: int
+    due: Array
     surprise: float
-    scored: int
+    scored: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class FitState:
 
     def encoded(self) -> dict[str, Any]:
         """Returns the state in JSON's types; nothing is lost."""
-        return {"version": 1, "metrics": [_encoded(one) for one in self.metrics]}
+        return {"version": _VERSION, "metrics": [_encoded(one) for one in self.metrics]}
 
     @staticmethod
     def decoded(data: Mapping[str, Any]) -> FitState:
@@ -73,8 +76,10 @@ class FitState:
         Raises:
             FitStateError: The data are of another version or damaged.
         """
-        if data.get("version") != 1:
-            raise FitStateError(f"expected a fit state of version 1, got {data.get('version')!r}")
+        if data.get("version") != _VERSION:
+            raise FitStateError(
+                f"expected a fit state of version {_VERSION}, got {data.get('version')!r}"
+            )
         try:
             return FitState(tuple(_decoded(one) for one in data["metrics"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -95,6 +100,7 @@ _DTYPES = {
     "factor": "<f4",
     "log_densities": "<f8",
     "seen": "<u8",
+    "due": "<f8",
 }
 
 
@@ -120,9 +126,9 @@ def _decoded(data: Mapping[str, Any]) -> MetricState:
         factor,
         arrays["log_densities"].astype(np.float64),
         arrays["seen"].astype(np.uint64),
-        int(data["cold_size"]),
+        arrays["due"].astype(np.float64),
         float(data["surprise"]),
-        int(data["scored"]),
+        float(data["scored"]),
     )
 
 

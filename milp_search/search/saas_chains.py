@@ -28,6 +28,9 @@ _WARM_TARGET = 0.85
 # ours: the old mass matrix weighs as much as so many samples of a warm fit; without any refresh a
 # step took 36 leaps instead of 15 once observations had doubled.
 _MASS_MEMORY = 300.0
+# ours: steps of the windows in which a chain that starts anew, with the others' mass matrix, finds
+# its way in and adapts its step size.
+_RENEWAL = (30, 20)
 # ours: a chain is left out where its mean log density lies this far below the best; chains of one
 # mode differ by 1 to 3 at the usual number of samples.
 _LAG = 10.0
@@ -42,25 +45,25 @@ class FitError(MilpSearchError, RuntimeError):
 
 def cold_start(
     density: SaasDensity,
-    factor: Array | None,
     rngs: Sequence[np.random.Generator],
     *,
     windows: Sequence[int],
     max_tree_depth: int,
+    others: MetricState | None = None,
 ) -> tuple[MetricState, int]:
     """Returns adapted chains, and the gradients that took.
 
-    An earlier fit's mass factor saves half of them; it decides about the pace, not the posterior.
+    Chains that join others keep to their mass factor and begin with their step size.
     """
     state = MetricState(
         np.array([_start(density, rng) for rng in rngs]),
-        np.full(len(rngs), 0.1),
-        np.eye(density.dimension) if factor is None else factor,
+        np.full(len(rngs), 0.1 if others is None else np.median(others.step_sizes)),
+        np.eye(density.dimension) if others is None else others.factor,
         np.zeros(len(rngs)),
         np.empty(0, dtype=np.uint64),
-        0,
+        np.zeros(len(rngs)),
         0.0,
-        0,
+        0.0,
     )
     spent = 0
     sampled = _sampled(density, rngs[0])
@@ -76,14 +79,34 @@ def cold_start(
             moved(state, stretches, kept, rngs[0]),
             step_sizes=levelled(np.array([one.step_size for one in stretches]), kept),
         )
-        if 0 < window < last:
+        if others is None and 0 < window < last:
             samples = [one.positions for one, good in zip(stretches, kept, strict=True) if good]
-            if factor is None:
-                fresh = _mass_factor(samples)
-                state = replace(state, factor=fresh, step_sizes=np.full(len(rngs), 0.3))
-            else:
-                state = replace(state, factor=refreshed(state.factor, samples))
+            learned = _mass_factor(samples)
+            state = replace(state, factor=learned, step_sizes=np.full(len(rngs), 0.3))
     return state, spent
+
+
+def renewed(
+    density: SaasDensity,
+    state: MetricState,
+    chosen: Mask,
+    rngs: Sequence[np.random.Generator],
+    *,
+    max_tree_depth: int,
+) -> tuple[MetricState, int]:
+    """Returns the state with the chosen chains started anew, and the gradients that took."""
+    if not chosen.any():
+        return state, 0
+    some, spent = cold_start(
+        density,
+        [rng for rng, one in zip(rngs, chosen, strict=True) if one],
+        windows=_RENEWAL,
+        max_tree_depth=max_tree_depth,
+        others=state,
+    )
+    positions, step_sizes = state.positions.copy(), state.step_sizes.copy()
+    positions[chosen], step_sizes[chosen] = some.positions, some.step_sizes
+    return replace(state, positions=positions, step_sizes=step_sizes), spent
 
 
 def _sampled(density: SaasDensity, rng: np.random.Generator) -> SaasDensity:
@@ -113,19 +136,23 @@ def advance(
     max_tree_depth: int,
     adapt: bool = False,
 ) -> list[Stretch]:
-    return [
-        run_chain(
-            density,
-            position,
-            state.factor,
-            float(step_size),
-            steps=steps,
-            max_tree_depth=max_tree_depth,
-            target=_TARGET if adapt else None,
-            rng=rng,
-        )
-        for position, step_size, rng in zip(state.positions, state.step_sizes, rngs, strict=True)
-    ]
+    # A trajectory that leaves for far away overflows there, which ends it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [
+            run_chain(
+                density,
+                position,
+                state.factor,
+                float(step_size),
+                steps=steps,
+                max_tree_depth=max_tree_depth,
+                target=_TARGET if adapt else None,
+                rng=rng,
+            )
+            for position, step_size, rng in zip(
+                state.positions, state.step_sizes, rngs, strict=True
+            )
+        ]
 
 
 def not_lagging(values: Array) -> Mask:

@@ -1,8 +1,9 @@
 """Fitting the SAAS surrogate of every modelled metric: several chains, started warm where it pays.
 
-A cold fit disperses its chains and adapts step sizes and a dense mass matrix, pooled over the
+The first fit disperses its chains and adapts step sizes and a dense mass matrix, pooled over the
 chains, in a few windows. A warm fit continues where the last fit ended and freezes both, since a
-short adaptation spoils them. Chains whose log density lags behind are left out and moved.
+short adaptation spoils them; one chain after another starts anew. Chains whose log density lags
+behind are left out and moved.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2
 
 from milp_search.search.fit_state import FitState, MetricState, fingerprints
 from milp_search.search.nuts import Stretch
@@ -29,16 +29,12 @@ from milp_search.search.saas_chains import (
     not_lagging,
     nudge,
     refreshed,
+    renewed,
 )
 from milp_search.search.saas_likelihood import NOISE_FLOOR, SaasDensity, draws_at
-from milp_search.search.staleness import scored
+from milp_search.search.staleness import improbability, outdated, schedule, scored
 
 __all__ = ["FitError", "FitSettings", "MetricReport", "fit"]
-
-# ours: chains are stale where new observations are this improbable under them.
-_STALE = 1e-3
-# ours: a misfit that no restart mends must not cost one at every fit.
-_REST = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +42,18 @@ class MetricReport:
     """What happened in one metric's fit.
 
     Attributes:
-        cold: Why the chains started cold, or None where they started warm.
+        cold: Why chains started cold, or None where all started warm.
+        fresh: Which chains started cold, shape `C`.
         log_densities: Each chain's mean log density, shape `C`.
         kept: Which chains the draws are from, shape `C`.
         acceptance: Each chain's mean acceptance statistic, shape `C`.
         gradients: Density evaluations of all chains.
         improbability: How probable new observations as surprising as those scored since the last
-            cold start are, by chance.
+            restart are, by chance.
     """
 
     cold: str | None
+    fresh: Mask
     log_densities: Array
     kept: Mask
     acceptance: Array
@@ -118,7 +116,8 @@ def _usable(
 def _sound(state: MetricState) -> bool:
     """Whether the numbers are such as a fit leaves behind."""
     finite = all(np.isfinite(each).all() for each in (state.positions, state.factor))
-    return finite and bool((state.step_sizes > 0).all() and (np.diag(state.factor) > 0).all())
+    positive = (state.step_sizes > 0).all() and (np.diag(state.factor) > 0).all()
+    return finite and bool(positive) and len(state.due) == len(state.positions)
 
 
 def _density(inputs: Array, targets: Array, noise: Array | None) -> SaasDensity:
@@ -137,23 +136,18 @@ def _fit_metric(
 ) -> tuple[Draws, MetricState, MetricReport]:
     rngs = [np.random.default_rng([*seed, chain]) for chain in range(settings.chains)]
     rows = fingerprints(density.inputs)
-    cold: str | None = "first fit"
-    improbability = 1.0
-    if state is not None:
-        state = scored(state, density, rows)
-        improbability = float(chi2.sf(state.surprise, state.scored)) if state.scored else 1.0
-        cold = _reason(state, density, improbability, settings)
-    spent = 0
-    if state is None or cold is not None:
-        factor = None if state is None else state.factor
+    cold: str | None
+    if state is None:
+        cold, fresh, chance = "first fit", np.ones(settings.chains, dtype=np.bool_), 1.0
         state, spent = cold_start(
-            density,
-            factor,
-            rngs,
-            windows=settings.windows,
-            max_tree_depth=settings.max_tree_depth,
+            density, rngs, windows=settings.windows, max_tree_depth=settings.max_tree_depth
         )
-        state = replace(state, cold_size=len(rows))
+        state = replace(state, due=schedule(state.due, fresh, len(rows), settings.growth))
+    else:
+        state = scored(state, density, rows)
+        chance = improbability(state)
+        state, fresh, cold = outdated(state, density, settings.growth)
+        state, spent = renewed(density, state, fresh, rngs, max_tree_depth=settings.max_tree_depth)
     samples = settings.samples if len(rows) < LARGE else (settings.samples + 1) // 2
     stretches = advance(
         density,
@@ -177,21 +171,7 @@ def _fit_metric(
         ),
     )
     spent += sum(one.gradients for one in stretches)
-    return draws, after, MetricReport(cold, values, kept, acceptance, spent, improbability)
-
-
-def _reason(
-    state: MetricState, density: SaasDensity, improbability: float, settings: FitSettings
-) -> str | None:
-    """Returns why chains must start cold, or None."""
-    rows = len(density.targets)
-    if rows >= settings.growth * state.cold_size:
-        return f"{state.cold_size} observations grew to {rows}"
-    if improbability < _STALE and rows >= state.cold_size + _REST:
-        return f"new observations have probability {improbability:.1e} under the old chains"
-    if not all(np.isfinite(density(position)[0]) for position in state.positions):
-        return "an old chain's hyperparameters have no finite density"
-    return None
+    return draws, after, MetricReport(cold, fresh, values, kept, acceptance, spent, chance)
 
 
 def _draws(

@@ -17,9 +17,9 @@ STATE = FitState(
             FACTOR,
             np.array([-3.5, -4.5]),
             np.array([3, 2**63 + 1], dtype=np.uint64),
-            16,
+            np.array([18.5, np.inf]),
             2.5,
-            3,
+            3.25,
         ),
     )
 )
@@ -28,15 +28,15 @@ STATE = FitState(
 def test_json_loses_nothing() -> None:
     restored = FitState.decoded(json.loads(json.dumps(STATE.encoded()))).metrics[0]
     before = STATE.metrics[0]
-    for name in ("positions", "step_sizes", "factor", "log_densities", "seen"):
+    for name in ("positions", "step_sizes", "factor", "log_densities", "seen", "due"):
         assert np.array_equal(getattr(restored, name), getattr(before, name)), name
         assert getattr(restored, name).dtype == getattr(before, name).dtype
-    assert (restored.cold_size, restored.surprise, restored.scored) == (16, 2.5, 3)
+    assert (restored.surprise, restored.scored) == (2.5, 3.25)
 
 
 def test_another_version_is_refused() -> None:
     with pytest.raises(FitStateError, match="version"):
-        FitState.decoded({"version": 2})
+        FitState.decoded({"version": 1})
 
 
 @pytest.mark.parametrize("damage", [{"positions": "!"}, {"factor": "AAAA"}, {"scored": "x"}])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -79,7 +80,6 @@ def test_a_fit_goes_on_where_the_last_one_ended() -> None:
     assert cold == "first fit"
     _, after, cold = fitted(22, state)
     assert cold is None
-    assert after.metrics[0].cold_size == 20
     assert len(after.metrics[0].seen) == 22
 
 
@@ -89,37 +89,64 @@ def test_a_stored_state_continues_exactly_as_the_live_one() -> None:
     assert same(fitted(22, state)[0], fitted(22, stored)[0])
 
 
-def test_chains_start_cold_when_observations_have_grown() -> None:
-    _, state, _ = fitted(12)
-    _, after, cold = fitted(18, state)
-    assert cold == "12 observations grew to 18"
-    assert after.metrics[0].cold_size == 18
+def restarts(sizes: Sequence[int], settings: FitSettings) -> list[list[bool]]:
+    """Returns which chains started cold at each size of a growing study."""
+    state, fresh = None, []
+    for rows in sizes:
+        _, state, reports = fit(INPUTS[:rows], [TARGETS[:rows]], [None], settings, 0, state)
+        fresh.append(reports[0].fresh.tolist())
+    return fresh
+
+
+def test_one_chain_after_the_other_starts_cold_as_observations_come_in() -> None:
+    # Two chains: due at 10 times the square root of 1.5, and at 15.
+    found = restarts([10, 12, 13, 14, 15, 18, 19], SMALL)
+    assert found == [
+        [True, True], [False, False], [True, False], [False, False], [False, True],
+        [False, False], [True, False],
+    ]  # fmt: skip
+
+
+def test_of_many_that_are_due_two_start_at_a_time() -> None:
+    found = restarts([8, 20, 20, 20], replace(SMALL, chains=4))
+    assert found == [
+        [True] * 4,
+        [True, True, False, False],
+        [False, False, True, True],
+        [False] * 4,
+    ]
 
 
 def test_chains_start_cold_when_new_observations_surprise_them() -> None:
-    _, state, _ = fitted(12, settings=replace(SMALL, chains=4, samples=16))
     settings = replace(SMALL, chains=4, samples=16, growth=10.0)
+    _, state, _ = fitted(12, settings=settings)
     targets = np.concatenate([TARGETS[:12], 9.0 + TARGETS[12:24]])
-    _, after, reports = fit(INPUTS, [targets], [None], settings, 0, state)
+    _, state, reports = fit(INPUTS, [targets], [None], settings, 0, state)
     assert reports[0].cold is not None
     assert "probability" in reports[0].cold
     assert reports[0].improbability < 1e-3
-    assert (after.metrics[0].surprise, after.metrics[0].scored) == (0.0, 0)
+    assert reports[0].fresh.tolist() == [True, True, False, False]
+    assert (state.metrics[0].surprise, state.metrics[0].scored) == (0.0, 0.0)
+    _, _, reports = fit(INPUTS, [targets], [None], settings, 0, state)
+    assert reports[0].fresh.tolist() == [False, False, True, True]
 
 
-def test_chains_start_cold_from_impossible_hyperparameters() -> None:
+def test_a_chain_starts_cold_from_impossible_hyperparameters() -> None:
     _, state, _ = fitted(20)
-    impossible = replace(state.metrics[0], positions=np.full((2, 9), 800.0))
-    _, _, cold = fitted(20, FitState((impossible,)))
-    assert cold is not None
-    assert "finite" in cold
+    positions = state.metrics[0].positions.copy()
+    positions[1] = 800.0
+    impossible = FitState((replace(state.metrics[0], positions=positions),))
+    _, _, reports = fit(INPUTS[:20], [TARGETS[:20]], [None], SMALL, 0, impossible)
+    assert reports[0].fresh.tolist() == [False, True]
+    assert "finite" in str(reports[0].cold)
 
 
 def test_expected_observations_do_not() -> None:
-    _, state, _ = fitted(14)
-    _, after, cold = fitted(20, state, replace(SMALL, growth=10.0))
+    settings = replace(SMALL, growth=10.0)
+    _, state, _ = fitted(14, settings=settings)
+    _, after, cold = fitted(20, state, settings)
     assert cold is None
-    assert after.metrics[0].scored == 6
+    assert after.metrics[0].scored == 6.0
 
 
 @pytest.mark.parametrize(
