@@ -19,10 +19,12 @@ from trainings import (
     SPLITS,
     STUDY,
     TABLE,
+    groups,
     plan_of,
 )
 
 from milp_search.core.arm import Arm
+from milp_search.core.errors import InputError
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Measurement
 from milp_search.search.pareto import non_dominated
@@ -37,6 +39,7 @@ PARAMETERS = (
     Parameter("retrieved_items", ITEMS),
     Parameter("communities", COMMUNITIES),
 )
+_REMEDY = "run python benchmarks/search/trainings.py, which goes on where it stopped"
 
 
 class Lookup:
@@ -83,10 +86,17 @@ class Lookup:
 
 @cache
 def _rows() -> Mapping[str, list[dict[str, Any]]]:
-    """Returns the rows by plan; plans not trained yet are not there."""
+    """Returns the rows by plan; refuses a table that is not there or misses plans of the grid."""
     import pyarrow.parquet
 
+    if not TABLE.exists():
+        raise InputError(f"expected the table {TABLE}, found none", remedy=_REMEDY)
     found: dict[str, list[dict[str, Any]]] = {}
     for row in pyarrow.parquet.read_table(TABLE).to_pylist():
         found.setdefault(row["fingerprint"], []).append(row)
+    grid = {plan_of(*group[:-1], items).fingerprint() for group in groups() for items in ITEMS}
+    if missing := len(grid - found.keys()):
+        raise InputError(
+            f"expected all {len(grid)} plans in {TABLE}, {missing} are missing", remedy=_REMEDY
+        )
     return found
