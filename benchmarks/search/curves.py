@@ -68,7 +68,7 @@ def _panel(
     lines = [
         f'<rect x="{left}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" '
         'stroke="#ccc"/>',
-        _text(left + 6, top + _HEIGHT - 8, problem),
+        _text(left, top - 6, problem),
         _text(left - 30, top + 10, "1.00"),
         _text(left - 30, top + _HEIGHT, f"{low:.2f}"),
         *(_text(x(count) - 8, top + _HEIGHT + 16, str(count)) for count in (20, 40, 60, 80, 100)),
