@@ -135,14 +135,20 @@ def test_an_interrupt_in_the_trainer_ends_all_plans_and_comes_out() -> None:
 
 
 def test_an_interrupt_while_a_plan_works_comes_out_once_it_asks_for_something() -> None:
+    # A shell lets what it starts in the background ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def works(trainer: AdapterTrainer) -> list[str]:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.05)
         return trains("a", 1)(trainer)
 
     trainer = CountingTrainer()
-    with pytest.raises(KeyboardInterrupt):
-        train_together(trainer, [works, trains("b", 1)])
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_together(trainer, [works, trains("b", 1)])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert trainer.calls == []
 
 
