@@ -5,6 +5,7 @@ Every objective, the number of parameters among them, has a SAAS model of its ow
 values are its inputs. Batches of four are chosen greedily by local searches: ten of them, about
 2,000 evaluations, each step to the best of as many random neighbours as there are parameters.
 The initial design is random. Failed trials are left out, and their arms are not proposed again.
+Every objective needs a reference.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from peer_levels import Levels
 from torch import Tensor
 
 from milp_search.core.arm import Arm
+from milp_search.search.orientation import maximised_reference, signs
 from milp_search.search.outcomes import normal_copula
 
 BATCH = 4
@@ -53,9 +55,7 @@ class _AutoPeft:
         self._task, self._levels = task, Levels(task.parameters)
         self._sizes = np.array(self._levels.sizes)
         self._rng = np.random.default_rng(seed)
-        self._signs = np.array(
-            [1.0 if one.direction == "maximize" else -1.0 for one in task.objectives]
-        )
+        self._signs = signs(task.objectives)
         self._asked: dict[Arm, Point] = {}
         self._points: list[Point] = []
         self._values: list[Array] = []
@@ -102,10 +102,7 @@ class _AutoPeft:
     def _acquisition(self, values: Array, seed: int) -> qLogNoisyExpectedHypervolumeImprovement:
         inputs = self._inputs(np.array(self._points))
         scales = [normal_copula(column) for column in values.T]
-        goals = self._task.objectives
-        worst = [
-            sign * (one.reference or 0.0) for sign, one in zip(self._signs, goals, strict=True)
-        ]
+        worst = maximised_reference(self._task.objectives)
         reference = torch.tensor(
             [float(scale(np.array([one]))[0]) for scale, one in zip(scales, worst, strict=True)],
             dtype=torch.double,

@@ -75,8 +75,8 @@ def make(arguments: argparse.Namespace, file: Path) -> None:
         command = [sys.executable, "-W", "ignore", str(SCRIPT), "--method", method]
         command += ["--problem", problem, "--seeds", *map(str, seeds)]
         command += ["--budget", str(arguments.budget)] if arguments.budget else []
-        # SMAC's order of candidates depends on the hashes of strings.
-        fixed = {**os.environ, "PYTHONHASHSEED": "0"}
+        # SMAC orders candidates by hashes of strings, and its forest would use every core.
+        fixed = {**os.environ, "PYTHONHASHSEED": "0", "LOKY_MAX_CPU_COUNT": "1"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=fixed) as process:
             assert process.stdout is not None
             for line in process.stdout:

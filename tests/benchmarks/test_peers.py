@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,16 @@ def outcome_of(arm: Arm) -> dict[str, Measurement]:
 
 
 def tried(
-    modules: Any, name: str, seed: int, trials: int, *, every_third_fails: bool = False
+    modules: Any,
+    name: str,
+    seed: int,
+    trials: int,
+    fails: Callable[[int, Arm], bool] | None = None,
 ) -> list[Arm]:
     library = LIBRARIES.get(name.split("_")[0])
     if library is not None and importlib.util.find_spec(library) is None:
         pytest.skip(f"needs the extra `peers`: {library} is not installed")
-    task = modules("method").Task(PARAMETERS, OBJECTIVES, 5, trials, every_third_fails)
+    task = modules("method").Task(PARAMETERS, OBJECTIVES, 5, trials, fails is not None)
     methods = modules("methods")
     if name == "botorch_autopeft":
         module = modules("peer_autopeft")
@@ -75,7 +80,7 @@ def tried(
     while len(arms) < trials:
         asked = peer.ask(min(methods.PEERS[name].batch, trials - len(arms)))
         for arm in asked:
-            failed = every_third_fails and len(arms) % 3 == 0
+            failed = fails is not None and fails(len(arms), arm)
             peer.tell(arm, None if failed else outcome_of(arm))
             arms.append(arm)
     return arms
@@ -84,16 +89,16 @@ def tried(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_peer_proposes_arms_of_the_space_and_survives_failures(modules: Any, name: str) -> None:
     trials = FEW.get(name, 10)
-    arms = tried(modules, name, 0, trials, every_third_fails=True)
+    arms = tried(modules, name, 0, trials, lambda place, _: place % 3 == 0)
     assert len(arms) == trials
     for arm in arms:
         assert {*arm} == {one.name for one in PARAMETERS}
         assert all(arm[one.name] in one for one in PARAMETERS)
 
 
-@pytest.mark.parametrize("name", [one for one in NAMES if one != "smac_parego"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_peer_repeats_itself_by_its_seed(modules: Any, name: str) -> None:
-    # SMAC's order depends on the hashes of strings, which differ between processes only.
+    # SMAC between processes only under a fixed PYTHONHASHSEED.
     trials = FEW.get(name, 8)
     assert tried(modules, name, 3, trials) == tried(modules, name, 3, trials)
     assert tried(modules, name, 3, 5) != tried(modules, name, 4, 5)
@@ -110,6 +115,15 @@ def test_a_peer_that_learns_makes_for_the_better_side_of_both_objectives(
     )
     assert late[0] < early[0]
     assert late[1] > early[1]
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_peer_lets_go_of_an_arm_that_fails(modules: Any, name: str) -> None:
+    # What would be best fails: a peer that forgets failures proposes it again and again.
+    arms = tried(modules, name, 1, 14, lambda _, arm: arm["items"] == 0)
+    failed = Counter(arm for arm in arms if arm["items"] == 0)
+    assert len(failed) >= 2
+    assert max(failed.values()) <= 3
 
 
 def test_a_peer_whose_library_is_missing_says_how_to_install_it(
