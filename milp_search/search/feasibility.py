@@ -11,6 +11,7 @@ from scipy.special import expit, log_expit, logsumexp
 
 from milp_search.core.trial import Trial, TrialStatus
 from milp_search.search.orientation import Array
+from milp_search.search.sparse_logit import LinearLogit, sparse_logits
 
 # Failures that say nothing about the plan: it may succeed on another machine at another time.
 _CHANCE = ("lost_worker",)
@@ -31,7 +32,7 @@ def is_infeasible(trial: Trial) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Explanation:
+class _SmoothLogit:
     """A logistic Gaussian process over some columns, by Laplace's approximation.
 
     Attributes:
@@ -43,6 +44,7 @@ class _Explanation:
         root: Square roots of its negative curvature, shape `u`.
         factor: Cholesky factor of `I + root K root`, lower, shape `u x u`.
         evidence: The logarithm of the marginal likelihood.
+        log_prior: Of these columns and this lengthscale among all.
     """
 
     columns: Array
@@ -53,15 +55,17 @@ class _Explanation:
     root: Array
     factor: Array
     evidence: float
+    log_prior: float
 
-    def probability(self, inputs: Array) -> Array:
-        """Returns success probabilities, the logit's uncertainty included, shape `N`."""
+    def logits(self, inputs: Array) -> tuple[Array, Array]:
+        """Returns means and variances of the logits at inputs of shape `N x d`."""
         covariance = _kernel(self.points, inputs[:, self.columns.astype(int)], self.lengthscale)
-        logit = self.mean + self.slopes @ covariance
         weighted = solve_triangular(self.factor, self.root[:, None] * covariance, lower=True)
         variance = np.maximum(_VARIANCE - (weighted**2).sum(axis=0), 0.0)
-        # MacKay, "The evidence framework applied to classification networks", 1992, Eq. 10.
-        return np.asarray(expit(logit / np.sqrt(1.0 + np.pi * variance / 8.0)))
+        return self.mean + self.slopes @ covariance, variance
+
+
+_Explanation = _SmoothLogit | LinearLogit
 
 
 @final
@@ -83,16 +87,19 @@ class Feasibility:
         """Returns the logarithms of success probabilities at inputs of shape `N x d`."""
         total = np.full(len(inputs), self.base_weight * self.base)
         for weight, one in self.explanations:
-            total += weight * one.probability(inputs)
+            logit, variance = one.logits(inputs)
+            # MacKay, "The evidence framework applied to classification networks", 1992, Eq. 10.
+            total += weight * expit(logit / np.sqrt(1.0 + np.pi * variance / 8.0))
         return np.asarray(np.log(total))
 
 
 def learn_feasibility(feasible: Array, infeasible: Array) -> Feasibility:
     """Returns the probability of success learned from trials; 1 everywhere while none failed.
 
-    What makes a plan fail is usually one quantity, such as memory. Every input alone, all inputs
-    together and no input at all are tried as the explanation, and share the weight by how well
-    they explain the trials: a third each to begin with.
+    What makes a plan fail is usually one quantity, such as memory, or a sum of few: adapters,
+    activations, the prompt. No input at all, every input alone, few inputs in a weighted sum and
+    all inputs together are tried as the explanation, and share the weight by how well they
+    explain the trials: a quarter each to begin with.
 
     Args:
         feasible: Inputs of trials that succeeded, shape `n x d`, in about [0, 1].
@@ -114,18 +121,16 @@ def learn_feasibility(feasible: Array, infeasible: Array) -> Feasibility:
     columns = [np.array([column]) for column in range(width)]
     varying = [one for one in columns if np.ptp(inputs[:, one]) > 0]
     families = [varying, [np.arange(width)] if len(varying) > 1 else []]
-    found: list[_Explanation] = []
-    priors: list[float] = []
+    found: list[_Explanation] = [*sparse_logits(inputs, succeeded, base)]
     for family in families:
+        log_prior = -np.log(max(len(family), 1) * len(_LENGTHSCALES))
         for chosen in family:
             for lengthscale in _LENGTHSCALES:
-                found.append(_explain(inputs[:, chosen], succeeded, chosen, lengthscale, base))
-                priors.append(1.0 / 3.0 / len(family) / len(_LENGTHSCALES))
+                found.append(_smooth(inputs, succeeded, chosen, lengthscale, base, log_prior))
     constant = len(feasible) * np.log(base) + failed * np.log1p(-base)
-    logs = np.array([one.evidence for one in found] + [constant])
-    logs += np.log([*priors, 1.0 / 3.0])
+    logs = np.array([*(one.evidence + one.log_prior for one in found), constant])
     weights = np.exp(logs - logsumexp(logs))
-    kept = weights >= _NEGLIGIBLE
+    kept = weights >= min(_NEGLIGIBLE, weights.max())
     weights = np.where(kept, weights, 0.0) / weights[kept].sum()
     pairs = tuple(
         (float(weight), one) for weight, one in zip(weights[:-1], found, strict=True) if weight > 0
@@ -133,15 +138,16 @@ def learn_feasibility(feasible: Array, infeasible: Array) -> Feasibility:
     return Feasibility(base, float(weights[-1]), pairs)
 
 
-def _explain(
+def _smooth(
     inputs: Array,
     succeeded: Array,
     columns: Array,
     lengthscale: float,
     base: float,
-) -> _Explanation:
+    log_prior: float,
+) -> _SmoothLogit:
     """Returns the explanation by given columns, found by Newton's method."""
-    points, places = np.unique(inputs, axis=0, return_inverse=True)
+    points, places = np.unique(inputs[:, columns], axis=0, return_inverse=True)
     good = np.bincount(places.ravel(), weights=succeeded, minlength=len(points))
     count = np.bincount(places.ravel(), minlength=len(points)).astype(float)
     mean = float(np.log(base / (1.0 - base)))
@@ -164,7 +170,9 @@ def _explain(
         weights = right - root * cho_solve(factor, root * (kernel @ right))
     evidence = reached - float(np.log(np.diag(factor[0])).sum())
     lower = np.tril(factor[0])
-    return _Explanation(columns, lengthscale, points, mean, slopes, root, lower, evidence)
+    return _SmoothLogit(
+        columns, lengthscale, points, mean, slopes, root, lower, evidence, log_prior
+    )
 
 
 def _kernel(left: Array, right: Array, lengthscale: float) -> Array:

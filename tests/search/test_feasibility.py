@@ -26,6 +26,34 @@ def test_one_quantity_that_decides_is_found_among_many() -> None:
     assert found[PROBES[:, 7] < 0.6].min() > 0.8
 
 
+def test_a_weighted_sum_that_decides_is_found_among_many() -> None:
+    def load(inputs: np.ndarray) -> np.ndarray:
+        return np.asarray(0.5 * inputs[:, 2] + 0.3 * inputs[:, 7] + 0.2 * inputs[:, 9])
+
+    learned = learn_feasibility(INPUTS[load(INPUTS) <= 0.6], INPUTS[load(INPUTS) > 0.6])
+    found = np.exp(learned.log_probability(PROBES))
+    assert found[load(PROBES) > 0.7].max() < 0.1
+    assert found[load(PROBES) < 0.5].min() > 0.9
+
+
+def test_a_threshold_met_again_and_again_is_believed() -> None:
+    spread = np.linspace(0.0, 1.0, 20)
+    again = np.array([0.51, 0.52, 0.53, 0.52, 0.51])
+    inputs = np.concatenate([spread, again])[:, None]
+    failed = inputs[:, 0] > 0.5
+    learned = learn_feasibility(inputs[~failed], inputs[failed])
+    chance = np.exp(learned.log_probability(np.array([[0.4], [0.6]])))
+    assert chance[0] > 0.85
+    assert chance[1] < 0.1
+
+
+def test_a_product_that_decides_is_followed_roughly() -> None:
+    failed = INPUTS[:, 2] * INPUTS[:, 7] > 0.3
+    found = probabilities(failed)
+    truth = PROBES[:, 2] * PROBES[:, 7] > 0.3
+    assert ((found < 0.5) == truth).mean() > 0.85
+
+
 def test_a_single_failure_rules_nothing_out() -> None:
     found = probabilities(np.arange(60) == 3)
     assert found.min() > 0.8
