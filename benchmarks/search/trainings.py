@@ -27,6 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from milp_search.core.methods import METHODS
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.study.spec_file import load_study_spec
 
@@ -63,7 +64,7 @@ def plan_of(mask: Sequence[int], rank: int, splits: int, count: int, items: int)
     """Returns the plan of a row, in its canonical form."""
     ranks = (*(0 for _ in range(LAYERS - FREE)), *(rank * bit for bit in mask))
     plan = TrialPlan("milp_logo", AdapterPlan(ranks, ALPHA_OVER_RANK), splits, count, items)
-    return plan.canonical(global_adapter=True, retrieval=True)
+    return plan.canonical(METHODS["milp_logo"])
 
 
 @cache

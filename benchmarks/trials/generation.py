@@ -38,7 +38,7 @@ def _jobs(setting: Setting, mask: str, plans: int) -> list[list[PredictJob]]:
     jobs = []
     for seed in range(plans):
         run = setting.run(masks(setting.base.shape.layers, 0)[mask], seed, trainer)
-        stacks, examples = train(run), run_held_out_examples(run, queries)
+        stacks, examples = train(run).stacks, run_held_out_examples(run, queries)
         jobs.append([PredictJob(e, stacks[u.user]) for u, e in zip(users, examples, strict=True)])
     return jobs
 

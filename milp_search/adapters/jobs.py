@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from milp_search.adapters.base_model import BaseModel
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,13 @@ class AdapterTrainer(Protocol):
     Results depend on each job alone: neither on its neighbours nor on the order of jobs.
 
     Attributes:
+        base: The frozen base model, without any adapter between the calls; some methods work
+            inside it.
         settings: How adapters are trained.
         halvings: How often what goes through the model in one pass is halved, for want of memory.
     """
 
+    base: BaseModel
     settings: TrainingSettings
     halvings: int
 

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.content_key import content_key, tensors_digest
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, Answer, PredictJob, TrainJob
 from milp_search.adapters.stage_cache import StageCache
@@ -46,6 +47,15 @@ class ReusingTrainer:
         self.inner, self.cache, self.base_fingerprint = inner, cache, base_fingerprint
         self._local_bytes = local_mib * _MIB
         self._digests: WeakKeyDictionary[Adapter, str] = WeakKeyDictionary()
+
+    @property
+    def base(self) -> BaseModel:
+        """The frozen base model; the inner trainer's."""
+        return self.inner.base
+
+    @base.setter
+    def base(self, base: BaseModel) -> None:
+        self.inner.base = base
 
     @property
     def settings(self) -> TrainingSettings:

@@ -2,35 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
 class MethodTraits:
-    """Which parts of a plan a method uses; the rest collapses in the plan's fingerprint."""
+    """Which parts of a plan a method uses; the rest collapses in the plan's fingerprint.
+
+    Attributes:
+        summary: What it is, in a few words.
+        trains: The name of the code that trains it, where that is another method's: such a name
+            is a row of the papers' tables and differs by its defaults only.
+        defaults: Fields of the plan that are not `TrialPlan`'s defaults; a space may search them.
+        global_adapter: Whether LoGo's global chain runs.
+        retrieval: Whether retrieved items or a profile go into the prompt.
+        adapter: Whether it trains LoRA adapters.
+        injection: Whether MiLP's memory injection runs, which doubles a user's adapters.
+        scoped: Whether one local adapter may learn from a community's or all users' data.
+        target_maps: Where its LoRA goes unless the space says it.
+        open_base: Whether it works inside the base model, beyond what a trainer's jobs say.
+    """
 
     summary: str
+    trains: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     global_adapter: bool = False
     retrieval: bool = False
     adapter: bool = True
     injection: bool = False
+    scoped: bool = False
+    target_maps: str = "all"
+    open_base: bool = False
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+_NO_ITEMS = {"retrieved_items": 0}
+_WITH_ITEMS = {"retrieved_items": 1}
+_WITH_PROFILE = {"retrieved_items": 1, "profile": True}
+
+
+def _base(summary: str, defaults: Mapping[str, Any]) -> MethodTraits:
+    return MethodTraits(summary, "base", defaults, retrieval=True, adapter=False)
+
+
+def _oppu(summary: str, defaults: Mapping[str, Any], **more: Any) -> MethodTraits:
+    return MethodTraits(
+        summary, "oppu", defaults, retrieval=True, scoped=True, target_maps="q_v", **more
+    )
+
+
+def _logo(summary: str, defaults: Mapping[str, Any]) -> MethodTraits:
+    return MethodTraits(summary, "logo", defaults, global_adapter=True, retrieval=True, scoped=True)
 
 
 METHODS: dict[str, MethodTraits] = {
-    "base": MethodTraits("The base model, no adapter", adapter=False, retrieval=True),
-    "oppu": MethodTraits("One LoRA per user on q and v (OPPU)", retrieval=True),
+    "base": _base("The base model, no adapter", _NO_ITEMS),
+    "base_random": _base(
+        "The base model with random items of the history in the prompt",
+        {**_WITH_ITEMS, "retrieval": "random"},
+    ),
+    "oppu": _oppu("One LoRA per user on q and v (OPPU)", _NO_ITEMS),
+    "oppu_rag": _oppu("OPPU with retrieved items in the prompt (OPPU+RAG)", _WITH_ITEMS),
+    "oppu_pag": _oppu("OPPU with retrieved items and a profile (OPPU+PAG)", _WITH_PROFILE),
     "milp": MethodTraits(
-        "Memory injection, then instruction tuning (MiLP)", retrieval=True, injection=True
-    ),
-    "logo": MethodTraits(
-        "Local adapters over community-wise temporal global ones (LoGo)",
-        global_adapter=True,
+        "Memory injection, then instruction tuning (MiLP)",
+        defaults=_NO_ITEMS,
         retrieval=True,
+        injection=True,
+        scoped=True,
     ),
+    "logo": _logo("Local adapters over community-wise temporal global ones (LoGo)", _NO_ITEMS),
+    "logo_rag": _logo("LoGo with retrieved items in the prompt (LoGo+RAG)", _WITH_ITEMS),
+    "logo_pag": _logo("LoGo with retrieved items and a profile (LoGo+PAG)", _WITH_PROFILE),
     "milp_logo": MethodTraits(
         "MiLP's adapters and stages inside LoGo's pipeline",
         global_adapter=True,
         retrieval=True,
         injection=True,
+        scoped=True,
     ),
 }

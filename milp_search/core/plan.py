@@ -7,9 +7,15 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from milp_search.core.methods import MethodTraits
+
 FfnMaps = Literal["all", "up", "down", "up_down"]
 Scope = Literal["user", "community", "all"]
 Mediator = Literal["temporal", "shuffled", "none"]
+Retrieval = Literal["bm25", "random"]
+
+# Fields that came after the first fingerprints were kept, with the value that they then had.
+_ADDED = {"retrieval": "bm25"}
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,15 @@ class TrialPlan:
     """Everything that decides what a trial trains, apart from the seed.
 
     Attributes:
-        method: The personalisation method's name (`milp`, `logo`, `milp_logo`, `oppu`, `base`).
+        method: The name of the method's code (`milp`, `logo`, `milp_logo`, `oppu`, `base`, ...).
         adapter: Placement and size of the adapters.
         time_splits: LoGo's T, periods of the global chain; 0 where no global adapter is trained.
-        communities: LoGo's c, k-means clusters of users; 0 where no global adapter is trained.
+        communities: LoGo's c, k-means clusters of users; 0 where nothing is trained by cluster.
         retrieved_items: LoGo's k, earlier items put into the prompt; 0 is no retrieval.
         scope: Whose data one local adapter learns from.
         mediator: How the local adapter is trained on top of the global one (LoGo, Eq. 6-7).
         profile: Whether the profile text is put into the prompt (PAG).
+        retrieval: How the k items are chosen.
     """
 
     method: str
@@ -63,30 +70,41 @@ class TrialPlan:
     scope: Scope = "user"
     mediator: Mediator = "temporal"
     profile: bool = False
+    retrieval: Retrieval = "bm25"
 
-    def canonical(
-        self, *, global_adapter: bool, retrieval: bool, max_communities: int | None = None
-    ) -> TrialPlan:
+    def canonical(self, traits: MethodTraits, max_communities: int | None = None) -> TrialPlan:
         """Returns the plan with every setting that cannot matter set to its neutral value.
 
-        `global_adapter` and `retrieval` say whether the method has them at all;
-        `max_communities` is the number of users, which k-means cannot exceed (None: unknown).
+        Args:
+            traits: What the method uses at all.
+            max_communities: The number of users, which k-means cannot exceed; None where unknown.
+
+        Returns:
+            The plan.
         """
-        has_global = global_adapter and self.adapter.total_rank > 0
+        has_adapter = self.adapter.total_rank > 0
+        has_global = traits.global_adapter and has_adapter
+        scope = self.scope if traits.scoped and has_adapter else "user"
         communities = self.communities
         if max_communities is not None:
             communities = min(communities, max_communities)
+        items = self.retrieved_items if traits.retrieval else 0
         return replace(
             self,
             time_splits=self.time_splits if has_global else 0,
-            communities=communities if has_global else 0,
+            communities=communities if has_global or scope == "community" else 0,
             mediator=self.mediator if has_global else "none",
-            retrieved_items=self.retrieved_items if retrieval else 0,
+            retrieved_items=items,
+            scope=scope,
+            profile=self.profile and traits.retrieval,
+            retrieval=self.retrieval if items > 0 else "bm25",
         )
 
     def fingerprint(self) -> str:
         """Returns 16 hex digits, equal for equal plans and only for them."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        fields = asdict(self)
+        known = {name: value for name, value in fields.items() if _ADDED.get(name) != value}
+        text = json.dumps(known, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict[str, Any]:

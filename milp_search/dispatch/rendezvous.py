@@ -151,7 +151,7 @@ class _Seat:
     """The `AdapterTrainer` that a plan sees."""
 
     def __init__(self, thread: _PlanThread[Any], trainer: AdapterTrainer):
-        self.settings, self.halvings = trainer.settings, trainer.halvings
+        self.base, self.settings, self.halvings = trainer.base, trainer.settings, trainer.halvings
         self._ask = thread.ask
 
     def train(self, jobs: Sequence[TrainJob]) -> list[Adapter]:

@@ -157,11 +157,11 @@ class TrialRunner:
         run = Run(self.task, plan, trainer, settings, seed, self.cache, self._fingerprint)
         names = measured_metrics(self.spec)
         generate = any(METRICS[name].needs_generation for name in names)
-        stacks = train(run)
-        measurements = measure(answer(run, stacks, split, generate=generate), names)
+        trained = train(run)
+        measurements = measure(answer(run, trained, split, generate=generate), names)
         maps = self.base.shape.targets(plan.adapter.target_maps)
         parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
-        return {**measurements, TRAINABLE_PARAMS: parameters}, stacks
+        return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks
 
     def _ended(
         self, job: Job, result: Mapping[str, Measurement] | Exception, outcome: Outcome

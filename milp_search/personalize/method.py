@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from milp_search.adapters.jobs import Adapter, AdapterTrainer
+from milp_search.adapters.jobs import Adapter, AdapterTrainer, Answer
 from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.plan import TrialPlan
-from milp_search.core.records import PersonalizationTask
+from milp_search.core.records import Interaction, PersonalizationTask
 from milp_search.core.settings import TrainingSettings
 
 
@@ -39,4 +39,22 @@ class Run:
 Stacks = Mapping[str, tuple[Adapter, ...]]
 """Per user the adapters that answer for them, bottom first; empty is the base model."""
 
-Method = Callable[[Run], Stacks]
+Respond = Callable[[Sequence[Sequence[Interaction]], bool], list[list[Answer]]]
+"""Answers each target's queries, in the task's order; the flag says whether texts are generated."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a method learned.
+
+    Attributes:
+        stacks: The adapters that are kept and exported.
+        respond: How it answers, where that is more than each user's stack with the plan's items
+            in the prompt; None where it is just that.
+    """
+
+    stacks: Stacks
+    respond: Respond | None = None
+
+
+Method = Callable[[Run], Stacks | Trained]

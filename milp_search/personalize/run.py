@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from milp_search.adapters.jobs import PredictJob
+from milp_search.adapters.jobs import Answer, PredictJob
 from milp_search.core.errors import SpecError
 from milp_search.core.records import Interaction, Prediction, Predictions, UserTask
 from milp_search.personalize.base import base
 from milp_search.personalize.logo import logo
-from milp_search.personalize.method import Method, Run, Stacks
+from milp_search.personalize.method import Method, Run, Stacks, Trained
 from milp_search.personalize.milp import milp
 from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
@@ -26,31 +26,43 @@ METHODS: dict[str, Method] = {
 }
 
 
-def train(run: Run) -> Stacks:
-    """Returns each target user's adapters, trained as the plan's method says."""
+def train(run: Run) -> Trained:
+    """Returns each target user's adapters, trained as the plan's method says.
+
+    Raises SpecError if the plan names no method.
+    """
     if run.plan.method not in METHODS:
         raise SpecError(
             f"unknown method {run.plan.method!r}", remedy=f"Known: {', '.join(METHODS)}"
         )
-    return METHODS[run.plan.method](run)
+    found = METHODS[run.plan.method](run)
+    return found if isinstance(found, Trained) else Trained(found)
 
 
-def answer(run: Run, stacks: Stacks, split: Split, *, generate: bool) -> Predictions:
-    """Returns the answers of the trained stacks to a split's queries, grouped by user."""
+def answer(run: Run, trained: Trained, split: Split, *, generate: bool) -> Predictions:
+    """Returns what was trained answers to a split's queries, grouped by user."""
     users = run.task.targets
     queries = tuple(queries_of(user, split) for user in users)
-    jobs = [
-        PredictJob(examples, stacks[user.user], generate)
-        for user, examples in zip(users, run_held_out_examples(run, queries), strict=True)
-    ]
+    if trained.respond is None:
+        answered = _by_stacks(run, trained.stacks, queries, generate)
+    else:
+        answered = trained.respond(queries, generate)
     items = [
         Prediction(
             item.user, item.query, item.response, answer.generated, answer.loss, answer.tokens
         )
-        for asked, answers in zip(queries, run.trainer.predict(jobs), strict=True)
+        for asked, answers in zip(queries, answered, strict=True)
         for item, answer in zip(asked, answers, strict=True)
     ]
     return Predictions(tuple(items), run.task, {user.user: user.history for user in users})
+
+
+def _by_stacks(
+    run: Run, stacks: Stacks, queries: tuple[tuple[Interaction, ...], ...], generate: bool
+) -> list[list[Answer]]:
+    asked = zip(run.task.targets, run_held_out_examples(run, queries), strict=True)
+    jobs = [PredictJob(examples, stacks[user.user], generate) for user, examples in asked]
+    return run.trainer.predict(jobs)
 
 
 def queries_of(user: UserTask, split: Split) -> tuple[Interaction, ...]:

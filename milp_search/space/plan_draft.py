@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from milp_search.core.methods import MethodTraits
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.space.count_readings import COUNT_READINGS, CountReading
 
@@ -37,10 +38,15 @@ class PlanDraft:
         return tuple(count * self.lora_rank for count in modules)
 
 
-def initial_draft(method: str, layers: int, reading: CountReading) -> PlanDraft:
-    """Returns the draft of a space that names no dimension: one module of rank 8 in every layer."""
+def initial_draft(
+    method: str, traits: MethodTraits, layers: int, reading: CountReading
+) -> PlanDraft:
+    """Returns the draft of a space that names no dimension: one module of rank 8 in every layer.
+
+    The rest of the plan is as the method's defaults say.
+    """
     return PlanDraft(
-        plan=TrialPlan(method, AdapterPlan((0,) * layers)),
+        plan=TrialPlan(traits.trains or method, AdapterPlan((0,) * layers), **traits.defaults),
         lora_count=1 if reading == "per_layer" else layers,
         lora_rank=8,  # OPPU: r = 8 with alpha = 8
         ffn_layer_mask=(1,) * layers,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from milp_search.core.arm import Value
 from milp_search.core.errors import SpecError
@@ -91,16 +91,12 @@ class SearchSpace:
         """
         traits = _traits(method)
         self._check(arm)
-        draft = initial_draft(method, self.layers, self.count_reading)
+        draft = initial_draft(method, traits, self.layers, self.count_reading)
         values = {**self.fixed, **arm}
         for dimension in self.dimensions:
             draft = dimension.apply(draft, values)
-        plan = replace(draft.plan, adapter=self._adapter(draft, method, traits))
-        return plan.canonical(
-            global_adapter=traits.global_adapter,
-            retrieval=traits.retrieval,
-            max_communities=max_communities,
-        )
+        plan = replace(draft.plan, adapter=self._adapter(draft, traits))
+        return plan.canonical(traits, max_communities)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the space as plain JSON values; `from_dict` is the inverse."""
@@ -136,13 +132,13 @@ class SearchSpace:
             remedy="give each searched parameter one of its values",
         )
 
-    def _adapter(self, draft: PlanDraft, method: str, traits: MethodTraits) -> AdapterPlan:
+    def _adapter(self, draft: PlanDraft, traits: MethodTraits) -> AdapterPlan:
         """Returns the adapters' plan; without any module it is one and the same base point."""
         ranks = draft.realised_ranks(self.count_reading)
         if not traits.adapter or not any(ranks):
             return AdapterPlan((0,) * self.layers)
-        own: TargetMaps = "q_v" if method == "oppu" else "all"  # OPPU adapts attention
-        return AdapterPlan(ranks, self.alpha_over_rank, self.target_maps or own)
+        maps = self.target_maps or cast(TargetMaps, traits.target_maps)
+        return AdapterPlan(ranks, self.alpha_over_rank, maps)
 
 
 def configure(settings: Mapping[str, Any], layers: int) -> tuple[Dimension, ...]:

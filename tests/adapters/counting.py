@@ -37,6 +37,7 @@ class Counting:
     """An `AdapterTrainer` that gives every job another adapter and notes what it was asked."""
 
     def __init__(self, settings: TrainingSettings = SETTINGS, size: int = 1, first: int = 0):
+        self.base: Any = None
         self.settings, self.halvings, self.size, self.first = settings, 0, size, first
         self.calls: list[list[TrainJob]] = []
         self.embedded: list[list[str]] = []

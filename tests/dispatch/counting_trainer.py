@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ class CountingTrainer:
     """
 
     def __init__(self) -> None:
+        self.base: Any = None
         self.settings, self.halvings = TrainingSettings(), 2
         self.calls: list[tuple[str, list[str]]] = []
         self.threads: set[int] = set()

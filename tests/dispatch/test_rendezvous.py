@@ -191,7 +191,7 @@ def test_adapters_do_not_depend_on_who_was_trained_together(method: str) -> None
     ]
 
     def body(number: int, trainer: AdapterTrainer) -> Stacks:
-        return train(making.run_of(plans[number], trainer, seed=number))
+        return train(making.run_of(plans[number], trainer, seed=number)).stacks
 
     alone = [body(n, PeftTrainer(base, making.SETTINGS)) for n in range(3)]
     bodies = [partial(body, n) for n in range(3)]

@@ -18,7 +18,7 @@ from milp_search.core.trial import Measurement
 from milp_search.dispatch import worker
 from milp_search.dispatch.jobs import Job, outcome_from_dict
 from milp_search.dispatch.worker import RunnerFactory, TrialRunner, shares
-from milp_search.personalize.method import Run
+from milp_search.personalize.method import Run, Trained
 from milp_search.study.spec_file import load_study_spec
 
 PLAN = TrialPlan("milp", AdapterPlan((1, 1, 1)), communities=0)
@@ -29,7 +29,7 @@ def job(trial: int, rank: int = 1, **changes: Any) -> Job:
     return replace(Job("test", trial, 0, plan, seed=0), **changes)
 
 
-def train_one(run: Run) -> dict[str, Any]:
+def train_one(run: Run) -> Trained:
     """Trains a single job, named by the plan's rank; rank 13 brings bad luck."""
     name = str(run.plan.adapter.total_rank)
     run.trainer.train([train_job(name)])
@@ -37,7 +37,7 @@ def train_one(run: Run) -> dict[str, Any]:
         run.cache.count("global_adapters", hit=False)
     if name == "13":
         raise ValueError("bad luck")
-    return {}
+    return Trained({})
 
 
 @pytest.fixture

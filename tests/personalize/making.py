@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -44,10 +45,10 @@ def task() -> PersonalizationTask:
 def plan(method: str, adapter: AdapterPlan = RANKS, **changes: object) -> TrialPlan:
     """Returns the canonical plan of a method with T = 2, c = 2 and k = 1."""
     traits = METHODS[method]
-    full = TrialPlan(method, adapter, time_splits=2, communities=2, retrieved_items=1)
-    return replace(full, **changes).canonical(  # type: ignore[arg-type]
-        global_adapter=traits.global_adapter, retrieval=traits.retrieval
+    full = TrialPlan(
+        traits.trains or method, adapter, time_splits=2, communities=2, retrieved_items=1
     )
+    return replace(full, **changes).canonical(traits)  # type: ignore[arg-type]
 
 
 def run_of(trial_plan: TrialPlan, trainer: AdapterTrainer, seed: int = 0) -> Run:
@@ -60,6 +61,7 @@ class Recorder:
 
     def __init__(self, behind: AdapterTrainer | None = None):
         self.settings, self.halvings, self.behind = SETTINGS, 0, behind
+        self.base: Any = behind.base if behind else None
         self.jobs: list[TrainJob] = []
         self.trained: list[Adapter] = []
         self.asked: list[PredictJob] = []

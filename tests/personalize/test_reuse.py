@@ -41,13 +41,13 @@ def test_a_run_with_a_cache_gives_what_one_without_gives_bit_for_bit(
     method: str, tmp_path: Path
 ) -> None:
     plain = run_of(plan(method), PeftTrainer(BASE, SETTINGS))
-    stacks = train(plain)
-    answers = answer(plain, stacks, "validation", generate=True)
+    trained = train(plain)
+    answers = answer(plain, trained, "validation", generate=True)
     train(cached(tmp_path, method, time_splits=1))
     for _ in ("cold", "warm", "warm still"):
         run = cached(tmp_path, method)
         found = train(run)
-        assert numbers(found) == numbers(stacks)
+        assert numbers(found.stacks) == numbers(trained.stacks)
         assert answer(run, found, "validation", generate=True) == answers
 
 

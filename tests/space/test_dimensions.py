@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from milp_search.core.methods import METHODS
 from milp_search.space.dimension import SettingError
 from milp_search.space.dimensions import DIMENSIONS
 from milp_search.space.plan_draft import initial_draft
@@ -60,7 +61,7 @@ def test_a_dimension_comes_back_from_its_setting(name: str, settings: dict[str, 
 @pytest.mark.parametrize("name", DIMENSIONS)
 def test_different_values_make_different_drafts(name: str) -> None:
     dimension = DIMENSIONS[name].configure(SEARCHED[name], LAYERS)
-    draft = initial_draft("milp_logo", LAYERS, "budget")
+    draft = initial_draft("milp_logo", METHODS["milp_logo"], LAYERS, "budget")
     low = {axis.name: axis.values[0] for axis in dimension.parameters()}
     high = {axis.name: axis.values[-1] for axis in dimension.parameters()}
     assert dimension.apply(draft, low) != dimension.apply(draft, high)

@@ -181,5 +181,5 @@ def test_equal_networks_and_only_those_have_equal_fingerprints(
 @given(arms(SPACE), st.sampled_from(sorted(METHODS)))
 def test_a_plan_is_canonical_already(chosen: Arm, method: str) -> None:
     plan, traits = SPACE.plan(chosen, method), METHODS[method]
-    again = plan.canonical(global_adapter=traits.global_adapter, retrieval=traits.retrieval)
+    again = plan.canonical(traits)
     assert again == plan
