@@ -19,7 +19,7 @@ _MIB = 2**20
 # base learnt before in the base's fingerprint; a setting not named here is taken to matter.
 _NOT_TRAINING = frozenset({
     "injection_epochs", "tuning_epochs", "global_steps", "base_training", "base_epochs",
-    "base_learning_rate", "max_new_tokens", "micro_batch",
+    "base_learning_rate", "max_new_tokens", "micro_batch", "embedding",
 })  # fmt: skip
 
 

@@ -55,6 +55,10 @@ def _oppu(summary: str, defaults: Mapping[str, Any], **more: Any) -> MethodTrait
     )
 
 
+def _milp(summary: str, **more: Any) -> MethodTraits:
+    return MethodTraits(summary, "", _NO_ITEMS, retrieval=True, scoped=True, **more)
+
+
 def _logo(summary: str, defaults: Mapping[str, Any]) -> MethodTraits:
     return MethodTraits(summary, "logo", defaults, global_adapter=True, retrieval=True, scoped=True)
 
@@ -65,17 +69,33 @@ METHODS: dict[str, MethodTraits] = {
         "The base model with random items of the history in the prompt",
         {**_WITH_ITEMS, "retrieval": "random"},
     ),
+    "tplp": MethodTraits("The whole history in the prompt (TpLP)", adapter=False),
+    "malp": MethodTraits(
+        "Short- and long-term memory in the prompt of a tuned LoRA (MaLP)",
+        defaults={"retrieved_items": 2},
+        retrieval=True,
+        scoped=True,
+    ),
     "oppu": _oppu("One LoRA per user on q and v (OPPU)", _NO_ITEMS),
     "oppu_rag": _oppu("OPPU with retrieved items in the prompt (OPPU+RAG)", _WITH_ITEMS),
     "oppu_pag": _oppu("OPPU with retrieved items and a profile (OPPU+PAG)", _WITH_PROFILE),
-    "milp": MethodTraits(
-        "Memory injection, then instruction tuning (MiLP)",
-        defaults=_NO_ITEMS,
-        retrieval=True,
-        injection=True,
-        scoped=True,
-    ),
+    "milp": _milp("Memory injection, then instruction tuning (MiLP)", injection=True),
+    "milp_tuning_only": _milp("MiLP without memory injection"),
+    "milp_injection_only": _milp("MiLP without instruction tuning"),
     "logo": _logo("Local adapters over community-wise temporal global ones (LoGo)", _NO_ITEMS),
+    "logo_shuffled": _logo(
+        "LoGo, local adapters trained in random order (Fig. 4)",
+        {**_NO_ITEMS, "mediator": "shuffled"},
+    ),
+    "logo_apart": _logo(
+        "LoGo, local and global adapters trained apart (Fig. 4)", {**_NO_ITEMS, "mediator": "none"}
+    ),
+    "logo_global": MethodTraits(
+        "LoGo's community-wise temporal adapters alone",
+        defaults=_NO_ITEMS,
+        global_adapter=True,
+        retrieval=True,
+    ),
     "logo_rag": _logo("LoGo with retrieved items in the prompt (LoGo+RAG)", _WITH_ITEMS),
     "logo_pag": _logo("LoGo with retrieved items and a profile (LoGo+PAG)", _WITH_PROFILE),
     "milp_logo": MethodTraits(

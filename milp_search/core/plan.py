@@ -88,6 +88,9 @@ class TrialPlan:
         communities = self.communities
         if max_communities is not None:
             communities = min(communities, max_communities)
+        if scope == "all":
+            # One adapter of all users has one global adapter below it.
+            communities = 1
         items = self.retrieved_items if traits.retrieval else 0
         return replace(
             self,

@@ -65,6 +65,9 @@ class TrainingSettings:
         base_learning_rate: Peak learning rate of that stage.
         max_length: Tokens of one example; longer prompts lose their oldest part.
         max_new_tokens: Tokens of one generation.
+        embedding: What profile vectors are made of: `hidden`, the base's mean last hidden state;
+            `tfidf`, weighted word counts reduced by SVD; or the folder or hub name of a
+            sentence-embedding model.
         micro_batch: Largest number of examples in one forward pass; None is `batch_size`.
     """
 
@@ -81,5 +84,6 @@ class TrainingSettings:
     max_length: int = 512
     max_new_tokens: int = 48
     micro_batch: int | None = None
+    embedding: str = "hidden"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -11,11 +11,11 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from milp_search.adapters.jobs import AdapterTrainer
+from milp_search.adapters.text_embedding import Embed
 from milp_search.core.records import Interaction, UserTask
 
 
-def profile_vectors(users: Sequence[UserTask], trainer: AdapterTrainer) -> np.ndarray:
+def profile_vectors(users: Sequence[UserTask], embed: Embed) -> np.ndarray:
     """Returns each user's L2-normalised profile vector (users x 2 width).
 
     `rho_u = mean(emb(q) (+) emb(r))` over the training history, `(+)` being concatenation; the
@@ -24,9 +24,9 @@ def profile_vectors(users: Sequence[UserTask], trainer: AdapterTrainer) -> np.nd
     Source: LoGo, Eq. 5.
     """
     items = [item for user in users for item in user.history]
-    queries = trainer.embed([item.query for item in items])
-    responses = trainer.embed([item.response for item in items])
-    pairs = np.concatenate([queries.numpy(), responses.numpy()], axis=1)
+    queries = embed([item.query for item in items])
+    responses = embed([item.response for item in items])
+    pairs = np.concatenate([queries, responses], axis=1)
     borders = np.cumsum([0, *(len(user.history) for user in users)])
     means = [pairs[a:b].mean(axis=0) for a, b in pairwise(borders)]
     vectors = np.stack(means)
@@ -62,11 +62,26 @@ def periods(histories: Sequence[Sequence[Interaction]], count: int) -> list[list
 
     Source: LoGo, Eq. 4, by the reading of PAPERS.md, section 2.
     """
-    pooled = [
-        (place / len(history), item) for history in histories for place, item in enumerate(history)
-    ]
-    if all(item.time is not None for _, item in pooled):
-        pooled = [(float(item.time or 0.0), item) for _, item in pooled]
-    ordered = [item for _, item in sorted(pooled, key=lambda pair: pair[0])]
+    ordered = [histories[user][place] for user, place in pooled_order(histories)]
     cuts = np.array_split(np.arange(len(ordered)), count)
     return [[ordered[i] for i in cut] for cut in cuts if len(cut)]
+
+
+def pooled_order(histories: Sequence[Sequence[Interaction]]) -> list[tuple[int, int]]:
+    """Returns all interactions as (history, place in it), in the order of time.
+
+    Histories without complete dates go by the relative place in the history instead; of equal
+    times the earlier history's comes first.
+    """
+    places = [
+        (user, place) for user, history in enumerate(histories) for place in range(len(history))
+    ]
+    dated = all(item.time is not None for history in histories for item in history)
+
+    def moment(pair: tuple[int, int]) -> float:
+        user, place = pair
+        if dated:
+            return float(histories[user][place].time or 0.0)
+        return place / len(histories[user])
+
+    return sorted(places, key=moment)

@@ -9,7 +9,7 @@ from milp_search.core.records import Interaction, UserTask
 from milp_search.personalize.communities import periods
 from milp_search.personalize.method import Run, Stacks
 from milp_search.personalize.retrieval import training_examples
-from milp_search.personalize.reuse import run_communities, run_profile_vectors
+from milp_search.personalize.reuse import run_groups
 
 
 def global_adapters(run: Run) -> Stacks:
@@ -23,14 +23,13 @@ def global_adapters(run: Run) -> Stacks:
     Source: LoGo, Eq. 4 and 5.
     """
     users = run.task.targets
-    vectors = run_profile_vectors(run)
-    groups = run_communities(run, vectors)
-    members = [[users[place] for place in group] for group in groups]
+    members = [[users[place] for place in group] for group in run_groups(run)]
     chains = [periods([user.history for user in group], run.plan.time_splits) for group in members]
     finals = _train_chains(run, members, chains)
-    return {
+    found = {
         user.user: (final,) for group, final in zip(members, finals, strict=True) for user in group
     }
+    return {user.user: found[user.user] for user in users}
 
 
 def _train_chains(

@@ -21,3 +21,13 @@ def logo(run: Run) -> Stacks:
     learnt_on = {} if run.plan.mediator == "none" else below
     local = tune_on_instructions(run, learnt_on, shuffle=run.plan.mediator != "temporal")
     return stacked(run, below, local)
+
+
+def logo_global(run: Run) -> Stacks:
+    """Returns per user the community's global adapter alone.
+
+    Source: LoGo, section 5 (global knowledge without the local one).
+    """
+    if run.plan.adapter.total_rank == 0:
+        return {user.user: () for user in run.task.targets}
+    return global_adapters(run)

@@ -15,3 +15,19 @@ def milp(run: Run) -> Stacks:
     """
     memory = inject_memory(run, {})
     return stacked(run, {}, tune_on_instructions(run, {}, memory, shuffle=True))
+
+
+def milp_tuning_only(run: Run) -> Stacks:
+    """Returns one adapter per user without memory injection.
+
+    Source: MiLP, Table 5 (instruction tuning only).
+    """
+    return stacked(run, {}, tune_on_instructions(run, {}, shuffle=True))
+
+
+def milp_injection_only(run: Run) -> Stacks:
+    """Returns one adapter per user after memory injection alone.
+
+    Source: MiLP, Table 5 (memory injection only).
+    """
+    return stacked(run, {}, inject_memory(run, {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -102,12 +103,29 @@ def held_out_rankings(
     return _table([index.ranked(query.query, depth) for query in queries], depth)
 
 
+def random_places(limits: Sequence[int], count: int, seed: int, user: str) -> np.ndarray:
+    """Returns for each item distinct random places below its limit (items x count); -1 is none.
+
+    The draws are keyed by seed and user, so that no user's depend on who else is there.
+    """
+    digest = hashlib.sha256(f"{seed}\0{user}".encode("utf-8", "surrogatepass")).digest()
+    rng = np.random.default_rng([*digest])
+    rows = [rng.permutation(limit)[:count].tolist() for limit in limits]
+    return _table(rows, count)
+
+
 def examples_with_items(
-    items: Sequence[Interaction], history: Sequence[Interaction], rankings: np.ndarray
+    items: Sequence[Interaction],
+    history: Sequence[Interaction],
+    rankings: np.ndarray,
+    profile: str = "",
 ) -> tuple[Example, ...]:
-    """Returns the items as examples, each with the ranked items of the history in its prompt."""
+    """Returns the items as examples, with the ranked items of the history in their prompts.
+
+    The user's profile text, if there is one, stands on top.
+    """
     return tuple(
-        _example(item, [history[place] for place in sorted(row) if place >= 0])
+        _example(item, [history[place] for place in sorted(row) if place >= 0], profile)
         for item, row in zip(items, rankings.tolist(), strict=True)
     )
 
@@ -117,9 +135,9 @@ def injection_examples(history: Sequence[Interaction]) -> tuple[Example, ...]:
     return tuple(Example("", item_text(item.query, item.response)) for item in history)
 
 
-def _example(item: Interaction, earlier: Sequence[Interaction]) -> Example:
+def _example(item: Interaction, earlier: Sequence[Interaction], profile: str = "") -> Example:
     pairs = [(other.query, other.response) for other in earlier]
-    return Example(prompt_text(item.query, pairs), answer_text(item.response))
+    return Example(prompt_text(item.query, pairs, profile), answer_text(item.response))
 
 
 def _table(rows: Sequence[Sequence[int]], depth: int) -> np.ndarray:

@@ -17,30 +17,65 @@ import torch
 from milp_search.adapters.content_key import content_key, tensors_digest
 from milp_search.adapters.jobs import Example
 from milp_search.adapters.stage_cache import StageCache
+from milp_search.adapters.text_embedding import HIDDEN, text_embedding
 from milp_search.core.records import Interaction
 from milp_search.personalize.communities import communities, profile_vectors
 from milp_search.personalize.method import Run
+from milp_search.personalize.profile_text import profile_texts
 from milp_search.personalize.retrieval import (
     examples_with_items,
     held_out_rankings,
+    random_places,
     training_rankings,
 )
 
+PROFILES = "profiles"
 _DEPTH = 16  # ours: rankings so deep serve every smaller k from one entry
 
 Histories = tuple[tuple[Interaction, ...], ...]
+
+
+def run_groups(run: Run) -> list[list[int]]:
+    """Returns the plan's communities, each as its users' places in the task."""
+    return run_communities(run, run_profile_vectors(run))
 
 
 def run_profile_vectors(run: Run) -> np.ndarray:
     """Returns the targets' profile vectors; see `profile_vectors`."""
     # Without the base's name in its key a vector could be taken for another base's.
     cache = run.cache if run.base_fingerprint else None
+    settings = run.trainer.settings
+    name = [] if settings.embedding == HIDDEN else [settings.embedding]
     return _remembered(
         cache,
         "profile_vectors",
-        lambda: [run.base_fingerprint, run.trainer.settings.max_length, _digest(_histories(run))],
-        lambda: profile_vectors(run.task.targets, run.trainer),
+        lambda: [run.base_fingerprint, settings.max_length, _digest(_histories(run)), *name],
+        lambda: profile_vectors(run.task.targets, text_embedding(run.trainer)),
     )
+
+
+def run_profiles(run: Run) -> list[str]:
+    """Returns each target's profile text; see `profile_texts`. Empty where the plan wants none."""
+    if not run.plan.profile:
+        return [""] * len(run.task.targets)
+    cache = run.cache if run.base_fingerprint else None
+    settings = run.trainer.settings
+    keys = [
+        content_key(
+            PROFILES, run.base_fingerprint, settings.max_length, settings.max_new_tokens,
+            [(item.query, item.response) for item in user.history],
+        )
+        for user in run.task.targets
+    ]  # fmt: skip
+    kept = [None if cache is None else cache.get(PROFILES, key) for key in keys]
+    missing = [place for place, entry in enumerate(kept) if entry is None]
+    written = profile_texts([run.task.targets[place] for place in missing], run.trainer)
+    found = ["" if entry is None else str(entry[1]["text"]) for entry in kept]
+    for place, text in zip(missing, written, strict=True):
+        found[place] = text
+        if cache is not None:
+            cache.put(PROFILES, keys[place], {}, {"text": text})
+    return found
 
 
 def run_communities(run: Run, vectors: np.ndarray) -> list[list[int]]:
@@ -68,7 +103,14 @@ def run_training_examples(run: Run) -> list[tuple[Example, ...]]:
     def rankings(depth: int) -> list[np.ndarray]:
         return [training_rankings(history, depth) for history in histories]
 
-    return _with_items(run, histories, "itself", rankings)
+    def drawn(depth: int) -> list[np.ndarray]:
+        users = [user.user for user in run.task.targets]
+        return [
+            random_places(range(len(history)), depth, run.seed, user)
+            for user, history in zip(users, histories, strict=True)
+        ]
+
+    return _with_items(run, histories, "itself", rankings, drawn)
 
 
 def run_held_out_examples(run: Run, queries: Histories) -> list[tuple[Example, ...]]:
@@ -78,25 +120,39 @@ def run_held_out_examples(run: Run, queries: Histories) -> list[tuple[Example, .
         pairs = zip(_histories(run), queries, strict=True)
         return [held_out_rankings(history, asked, depth) for history, asked in pairs]
 
-    return _with_items(run, queries, _digest(queries), rankings)
+    def drawn(depth: int) -> list[np.ndarray]:
+        return [
+            random_places([len(user.history)] * len(asked), depth, run.seed, user.user)
+            for user, asked in zip(run.task.targets, queries, strict=True)
+        ]
+
+    return _with_items(run, queries, _digest(queries), rankings, drawn)
+
+
+Rankings = Callable[[int], list[np.ndarray]]
 
 
 def _with_items(
-    run: Run, asked: Histories, name: str, rankings: Callable[[int], list[np.ndarray]]
+    run: Run, asked: Histories, name: str, ranked: Rankings, drawn: Rankings
 ) -> list[tuple[Example, ...]]:
     """Returns each user's items as examples; all users' rankings are one entry of the cache."""
     histories, k = _histories(run), run.plan.retrieved_items
-    depth = max(k, _DEPTH) if run.cache and k > 0 else k
+    by_chance = run.plan.retrieval == "random"
+    cache = None if by_chance else run.cache
+    rankings = drawn if by_chance else ranked
+    depth = max(k, _DEPTH) if cache and k > 0 else k
     table = _remembered(
-        run.cache if k > 0 else None,
+        cache if k > 0 else None,
         "retrieval",
         lambda: [_digest(histories), name, depth],
         lambda: np.concatenate([np.empty((0, depth), np.int32), *rankings(depth)]),
     )
     borders = pairwise(accumulate(map(len, asked), initial=0))
     return [
-        examples_with_items(items, history, table[first:last, :k])
-        for items, history, (first, last) in zip(asked, histories, borders, strict=True)
+        examples_with_items(items, history, table[first:last, :k], profile)
+        for items, history, (first, last), profile in zip(
+            asked, histories, borders, run_profiles(run), strict=True
+        )
     ]
 
 

@@ -8,20 +8,27 @@ from milp_search.adapters.jobs import Answer, PredictJob
 from milp_search.core.errors import SpecError
 from milp_search.core.records import Interaction, Prediction, Predictions, UserTask
 from milp_search.personalize.base import base
-from milp_search.personalize.logo import logo
+from milp_search.personalize.logo import logo, logo_global
+from milp_search.personalize.malp import malp
 from milp_search.personalize.method import Method, Run, Stacks, Trained
-from milp_search.personalize.milp import milp
+from milp_search.personalize.milp import milp, milp_injection_only, milp_tuning_only
 from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
 from milp_search.personalize.reuse import run_held_out_examples
+from milp_search.personalize.tplp import tplp
 
 Split = Literal["validation", "test"]
 
 METHODS: dict[str, Method] = {
     "base": base,
+    "tplp": tplp,
+    "malp": malp,
     "oppu": oppu,
     "milp": milp,
+    "milp_tuning_only": milp_tuning_only,
+    "milp_injection_only": milp_injection_only,
     "logo": logo,
+    "logo_global": logo_global,
     "milp_logo": milp_logo,
 }
 

@@ -15,6 +15,7 @@ from milp_search.space.parameter import Parameter
 
 # What stands between a plan's ranks and its T, k and c: derived from the ranks.
 _DERIVED = 2
+_SCOPES = ("user", "community", "all")
 
 
 def features_by(
@@ -37,10 +38,11 @@ def features_by(
 
 
 def plan_features(plan: TrialPlan) -> Array:
-    """Returns a plan's features, shape `L + 6`; equal plans have equal features.
+    """Returns a plan's features, shape `L + 8`; equal plans have equal features.
 
     They are the realised rank of each layer, the number of active layers, the first active layer
-    (L where none is), the total rank, T, k and c; all but the first active layer as log(1 + x),
+    (L where none is), the total rank, T, k, c, whether there is a profile and how many share an
+    adapter (one user, a community, all: 0, 1, 2); all but the first active layer as log(1 + x),
     since doubling a rank matters about as much from 8 as from 64. Sums beside the single ranks
     let a sparse prior explain the response by few inputs where only the size counts.
     """
@@ -53,13 +55,15 @@ def plan_features(plan: TrialPlan) -> Array:
         plan.time_splits,
         plan.retrieved_items,
         plan.communities,
+        plan.profile,
+        _SCOPES.index(plan.scope),
     )
     first = active[0] if active else len(adapter.ranks)
     return np.array([*(math.log1p(size) for size in sizes), float(first)])
 
 
 def placement_features(plan: TrialPlan) -> Array:
-    """Returns a plan's features without the derived ones, shape `L + 3`."""
+    """Returns a plan's features without the derived ones, shape `L + 5`."""
     features, layers = plan_features(plan), len(plan.adapter.ranks)
     return np.concatenate([features[:layers], features[layers + _DERIVED : -1]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from milp_search.space.choice_dimension import ChoiceKind
 from milp_search.space.dimension import DimensionKind
 from milp_search.space.integer_dimension import IntegerKind
 from milp_search.space.mask_dimension import MaskKind
@@ -14,4 +15,8 @@ DIMENSIONS: dict[str, DimensionKind] = {
     "time_splits": IntegerKind("time_splits", minimum=1),
     "retrieved_items": IntegerKind("retrieved_items", minimum=0),
     "communities": IntegerKind("communities", minimum=1),
+    "profile": ChoiceKind("profile", {"off": False, "on": True}),
+    "adapter_scope": ChoiceKind(
+        "adapter_scope", {"user": "user", "community": "community", "all": "all"}, field="scope"
+    ),
 }

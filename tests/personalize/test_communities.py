@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from milp_search.adapters.text_embedding import Embed, text_embedding
 from milp_search.core.records import Interaction, UserTask
 from milp_search.personalize.communities import communities, periods, profile_vectors
 from personalize.making import Recorder
@@ -18,10 +19,14 @@ def user(name: str, *pairs: tuple[str, str]) -> UserTask:
     return UserTask(name, tuple(Interaction(name, q, r) for q, r in pairs), (), ())
 
 
+def embedding() -> Embed:
+    return text_embedding(Recorder())
+
+
 def test_a_profile_vector_is_the_centred_normalised_mean_of_query_and_response() -> None:
     """The recorder embeds a text as its counts of a to h; here a (of q) and b (of r) matter."""
     users = [user("u", ("aa", "b"), ("", "bbb")), user("v", ("a", "")), user("w", ("", "b"))]
-    vectors = profile_vectors(users, Recorder())
+    vectors = profile_vectors(users, embedding())
     # Means (a of q, b of r): (1, 2), (1, 0), (0, 1); their mean is (2/3, 1).
     expected = np.array([[1 / 3, 1], [1 / 3, -1], [-2 / 3, 0]])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -31,7 +36,7 @@ def test_a_profile_vector_is_the_centred_normalised_mean_of_query_and_response()
 
 
 def test_users_who_write_alike_have_no_profile_to_tell_them_apart() -> None:
-    vectors = profile_vectors([user("u", ("a", "b")), user("v", ("a", "b"))], Recorder())
+    vectors = profile_vectors([user("u", ("a", "b")), user("v", ("a", "b"))], embedding())
     assert not vectors.any()
 
 

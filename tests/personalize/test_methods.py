@@ -82,9 +82,10 @@ def test_every_target_has_a_stack_of_the_plans_adapters(
     traits = TRAITS[method]
     assert tuple(stacks) == USERS
     for user, stack in stacks.items():
-        assert len(stack) == traits.adapter + traits.global_adapter
+        assert len(stack) == traits.adapter + traits.global_adapter - (method == "logo_global")
         assert all(adapter.plan == RANKS for adapter in stack)
-        assert all(adapter.key == f"local:{user}" for adapter in stack[-1:])
+        if method != "logo_global":
+            assert all(adapter.key == f"local:{user}" for adapter in stack[-1:])
 
 
 @every_trainer
@@ -149,7 +150,10 @@ def test_a_query_is_answered_from_its_users_history_alone(method: str) -> None:
             asked = user.validation if split == "validation" else user.test
             for item, example in zip(asked, job.examples, strict=True):
                 (own,) = marks(item.query)
-                assert marks(example.prompt) == past(user.user) | {own}
+                assert own in marks(example.prompt)
+                shown = marks(example.prompt) - {own}
+                # What MaLP has forgotten is not shown.
+                assert shown <= past(user.user) if method == "malp" else shown == past(user.user)
                 assert f"r{own}" not in example.prompt
                 assert example.response == f" {item.response}"
 
@@ -168,7 +172,7 @@ def test_a_seed_decides_the_result_whatever_the_trainer_did_before(
     assert tensors(train(replace(run, trainer=make())).stacks) == first
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "base"])
+@pytest.mark.parametrize("method", [name for name in METHODS if TRAITS[name].adapter])
 def test_another_seed_gives_other_adapters(method: str) -> None:
     one, other = (
         tensors(train(run_of(plan(method), TRAINERS["real"](), seed=seed)).stacks)
@@ -177,7 +181,7 @@ def test_another_seed_gives_other_adapters(method: str) -> None:
     assert all(one[user] != other[user] for user in USERS)
 
 
-@every_method
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "tplp"])
 def test_a_plan_without_rank_answers_like_the_base_model(method: str) -> None:
     recorder = TRAINERS["real"]()
     for name in ("base", method):

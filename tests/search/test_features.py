@@ -26,7 +26,7 @@ def small_domain() -> Domain:
 def test_features_are_the_realised_network() -> None:
     plan = TrialPlan("logo", AdapterPlan((0, 7, 1)), time_splits=5, communities=1)
     log = math.log1p
-    expected = [0, log(7), log(1), log(2), log(8), log(5), log(1), log(1), 1]
+    expected = [0, log(7), log(1), log(2), log(8), log(5), log(1), log(1), 0, 0, 1]
     assert plan_features(plan) == pytest.approx(expected)
 
 
@@ -77,7 +77,7 @@ def test_a_space_of_one_plan_still_has_an_input() -> None:
 def test_inputs_without_derived_features_are_ranks_and_settings() -> None:
     plan = TrialPlan("logo", AdapterPlan((0, 7, 1)), time_splits=5, communities=1)
     log = math.log1p
-    expected = [0, log(7), log(1), log(5), log(1), log(1)]
+    expected = [0, log(7), log(1), log(5), log(1), log(1), 0, 0]
     assert placement_features(plan) == pytest.approx(expected)
 
 
@@ -91,7 +91,7 @@ def test_raw_inputs_are_the_values_of_an_arm() -> None:
     assert raw_features(arm, parameters).tolist() == [8.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize(("inputs", "columns"), [("raw", 8), ("placement", 6), ("realised", 9)])
+@pytest.mark.parametrize(("inputs", "columns"), [("raw", 8), ("placement", 8), ("realised", 11)])
 def test_a_domain_shows_the_inputs_that_are_asked_for(inputs: Inputs, columns: int) -> None:
     domain = Domain(small_space().parameters, plan_of, {}, inputs)
     assert domain.candidate((0,) * 8).features.shape == (columns,)

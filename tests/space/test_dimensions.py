@@ -20,6 +20,8 @@ SEARCHED: dict[str, Any] = {
     "time_splits": [1, 2],
     "retrieved_items": {"low": 0, "high": 2},
     "communities": [1, 3],
+    "profile": ["off", "on"],
+    "adapter_scope": ["user", "all"],
 }
 FIXED: dict[str, Any] = {
     "lora_count": "auto",
@@ -28,6 +30,8 @@ FIXED: dict[str, Any] = {
     "time_splits": 2,
     "retrieved_items": 0,
     "communities": 3,
+    "profile": "on",
+    "adapter_scope": "community",
 }
 
 

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import BertConfig, BertModel
+
+from adapters.making import llama
+from milp_search.adapters.peft_trainer import PeftTrainer
+from milp_search.adapters.text_embedding import sentence_vectors, text_embedding, tfidf_vectors
+from milp_search.core.errors import ModelError
+from milp_search.core.settings import TrainingSettings
+
+TEXTS = ["red apple pie", "apple pie with cream", "engine oil", "motor engine", ""]
+SETTINGS = TrainingSettings(max_length=64)
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def test_texts_with_common_words_lie_closer() -> None:
+    vectors = tfidf_vectors(TEXTS)
+    assert cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[2]) + 0.3
+    assert cosine(vectors[2], vectors[3]) > cosine(vectors[1], vectors[3]) + 0.3
+    assert not vectors[4].any()
+
+
+@pytest.mark.parametrize("texts", [[""], ["", ""], ["one"], ["one", "one"], ["a b", "c d"]])
+def test_few_or_empty_texts_have_vectors_too(texts: list[str]) -> None:
+    vectors = tfidf_vectors(texts)
+    assert len(vectors) == len(texts)
+    assert np.isfinite(vectors).all()
+
+
+def test_the_settings_name_the_embedding() -> None:
+    base = llama()
+    hidden = text_embedding(PeftTrainer(base, SETTINGS))(TEXTS)
+    assert hidden.shape == (5, base.model.config.hidden_size)
+    counted = text_embedding(PeftTrainer(base, replace(SETTINGS, embedding="tfidf")))(TEXTS)
+    assert np.array_equal(counted, tfidf_vectors(TEXTS))
+
+
+def test_a_model_that_cannot_be_read_is_refused() -> None:
+    trainer = PeftTrainer(llama(), replace(SETTINGS, embedding="./nowhere"))
+    with pytest.raises(ModelError, match=r"sentence-embedding model './nowhere'(.|\n)*tfidf"):
+        text_embedding(trainer)(TEXTS)
+
+
+def test_a_sentence_model_gives_the_normalised_mean_of_its_last_states(tmp_path: Path) -> None:
+    tokenizer: Any = llama().tokenizer
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16,
+    )  # fmt: skip
+    BertModel(config).eval().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    vectors = sentence_vectors(str(tmp_path), TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    for text, vector in zip(TEXTS[:4], vectors, strict=False):
+        # Alone, without padding, a text has the same vector.
+        np.testing.assert_allclose(sentence_vectors(str(tmp_path), [text])[0], vector, atol=1e-5)
