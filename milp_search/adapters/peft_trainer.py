@@ -198,13 +198,13 @@ def fit(
 ) -> list[float]:
     """Trains the weights in place, one batch of rows per optimiser step; returns the steps' losses.
 
-    AdamW with a linear warm-up and decay (MiLP, section 3.3); the loss is the mean over all
+    AdamW with the settings' schedule (linear: MiLP, section 3.3); the loss is the mean over all
     supervised tokens of the step, whatever the micro-batches.
     """
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    schedule = LambdaLR(optimizer, lambda step: rate_factor(step, len(steps), settings.warmup))
+    schedule = LambdaLR(optimizer, lambda step: rate_factor(step, len(steps), settings))
     size = max((settings.micro_batch or settings.batch_size) >> halvings, 1)
     losses = []
     for rows in steps:
@@ -222,10 +222,13 @@ def fit(
     return [float(loss) for loss in losses]
 
 
-def rate_factor(step: int, steps: int, warmup: float) -> float:
+def rate_factor(step: int, steps: int, settings: TrainingSettings) -> float:
     """Returns the share of the peak learning rate at a step, counted from 0."""
-    warm = max(round(warmup * steps), 1)
-    return min((step + 1) / warm, max((steps - step) / max(steps - warm + 1, 1), 0.0))
+    warm = max(round(settings.warmup * steps), 1)
+    rising = (step + 1) / warm
+    if settings.schedule == "constant":
+        return min(rising, 1.0)
+    return min(rising, max((steps - step) / max(steps - warm + 1, 1), 0.0))
 
 
 def token_losses(

@@ -88,6 +88,8 @@ class TrialPlan:
         communities = self.communities
         if max_communities is not None:
             communities = min(communities, max_communities)
+        if scope == "community" and communities == 1:
+            scope = "all"
         if scope == "all":
             # One adapter of all users has one global adapter below it.
             communities = 1

@@ -54,7 +54,9 @@ class TrainingSettings:
     Attributes:
         learning_rate: AdamW's peak learning rate.
         weight_decay: AdamW's weight decay.
-        warmup: Share of the steps with rising learning rate; linear decay after it.
+        warmup: Share of the steps with rising learning rate.
+        schedule: What comes after it: `linear` decay to zero, or a `constant` rate. Under decay
+            the latest items of a chronological pass count least.
         batch_size: Examples per optimiser step.
         injection_epochs: Passes of memory injection over a user's history (MiLP).
         tuning_epochs: Passes of instruction tuning over a user's history.
@@ -74,6 +76,7 @@ class TrainingSettings:
     learning_rate: float = 5e-4
     weight_decay: float = 1e-4
     warmup: float = 0.1
+    schedule: Literal["linear", "constant"] = "linear"
     batch_size: int = 8
     injection_epochs: int = 1
     tuning_epochs: int = 2

@@ -84,13 +84,16 @@ def value_text(measurements: Mapping[str, Measurement], name: str) -> str:
 
 
 def plan_text(trial: Trial) -> str:
-    """Returns a plan in few characters: rank per layer, then T, c and k where they count."""
+    """Returns a plan in few characters: rank per layer, then what else counts in it."""
     if trial.plan is None:
         return ""
     plan = trial.plan
     counts = {"T": plan.time_splits, "c": plan.communities, "k": plan.retrieved_items}
     ranks = "-".join(map(str, plan.adapter.ranks)) if plan.adapter.total_rank else "no adapter"
-    return " ".join([ranks, *(f"{name}{count}" for name, count in counts.items() if count)])
+    parts = [ranks, *(f"{name}{count}" for name, count in counts.items() if count)]
+    parts += ["profile"] if plan.profile else []
+    parts += [f"scope={plan.scope}"] if plan.scope != "user" else []
+    return " ".join(parts)
 
 
 def copy_adapters(folder: Path, to: Path) -> list[Path]:

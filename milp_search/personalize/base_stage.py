@@ -39,5 +39,7 @@ def base_stage_key(
         if name.startswith("base_")
         or name in ("batch_size", "weight_decay", "warmup", "max_length")
     }
+    if settings.schedule != "linear":
+        relevant["schedule"] = settings.schedule
     content = json.dumps([base_fingerprint, texts, relevant, seed], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

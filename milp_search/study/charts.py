@@ -62,7 +62,7 @@ def plan_text(trial: Trial) -> str:
 
 
 def pipeline_text(trial: Trial) -> str:
-    """Returns a plan's time splits T, communities c and retrieved items k, where they matter."""
+    """Returns a plan's time splits T, communities c, retrieved items k and more that matters."""
     if trial.plan is None:
         return ""
     plan, parts = trial.plan, []
@@ -71,6 +71,10 @@ def pipeline_text(trial: Trial) -> str:
     if plan.communities:
         parts.append(f"c {plan.communities}")
     parts.append(f"k {plan.retrieved_items}")
+    if plan.profile:
+        parts.append("profile")
+    if plan.scope != "user":
+        parts.append(f"one adapter per {plan.scope}" if plan.scope != "all" else "one adapter")
     return " · ".join(parts)
 
 

@@ -269,8 +269,14 @@ def test_a_random_order_depends_on_pass_seed_and_key() -> None:
 
 
 def test_the_rate_rises_over_the_warm_up_and_falls_to_one_last_step() -> None:
-    rates = [rate_factor(step, 10, 0.2) for step in range(11)]
+    settings = replace(SETTINGS, warmup=0.2)
+    rates = [rate_factor(step, 10, settings) for step in range(11)]
     assert rates == pytest.approx([0.5, 1.0, *(n / 9 for n in range(8, -1, -1))])
+
+
+def test_a_constant_rate_stays_after_the_warm_up() -> None:
+    settings = replace(SETTINGS, warmup=0.2, schedule="constant")
+    assert [rate_factor(step, 10, settings) for step in range(10)] == [0.5, *[1.0] * 9]
 
 
 # --- answering ------------------------------------------------------------------------------

@@ -36,10 +36,12 @@ CHANGES: Mapping[str, Sequence[object]] = {
 }  # fmt: skip
 SETTING_CHANGES: Mapping[str, object] = {
     "learning_rate": 2e-2, "weight_decay": 0.0, "warmup": 0.2, "batch_size": 3, "max_length": 199,
+    "schedule": "constant",
 }  # fmt: skip
 OTHER_SETTINGS: Mapping[str, object] = {
     "injection_epochs": 7, "tuning_epochs": 7, "global_steps": 7, "base_training": "lora",
     "base_epochs": 7, "base_learning_rate": 1.0, "max_new_tokens": 7, "micro_batch": None,
+    "embedding": "tfidf",
 }  # fmt: skip
 
 

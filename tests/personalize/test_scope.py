@@ -95,7 +95,9 @@ def test_what_cannot_matter_is_taken_out_of_a_plan() -> None:
     assert full.canonical(METHODS["oppu"]).communities == 3
     assert replace(full, scope="user").canonical(METHODS["oppu"]).communities == 0
     everybody = replace(full, method="logo", scope="all").canonical(METHODS["logo"])
-    assert everybody.communities == 1
+    assert (everybody.scope, everybody.communities) == ("all", 1)
+    alone = replace(full, communities=1).canonical(METHODS["oppu"])
+    assert (alone.scope, alone.communities) == ("all", 0)
     none = replace(full, adapter=replace(RANKS, ranks=(0, 0, 0)))
     assert none.canonical(METHODS["oppu"]).scope == "user"
     assert full.canonical(METHODS["base"]).scope == "user"

@@ -119,7 +119,7 @@ class _LaneAdamW:
         """
         by_rate: dict[float, list[int]] = {}
         for lane, (step, steps) in progress.items():
-            rate = rate_factor(step, steps, self._settings.warmup)
+            rate = rate_factor(step, steps, self._settings)
             by_rate.setdefault(rate, []).append(lane)
         for rate, lanes in by_rate.items():
             adamw(

@@ -56,11 +56,13 @@ def check(plain: PeftTrainer, packed: PackedTrainer, jobs: list[TrainJob]) -> No
     jobs=mixtures(BASE),
     batch_size=st.sampled_from([1, 2, 3, 8]),
     warmup=st.sampled_from([0.0, 0.1, 1.0]),
+    schedule=st.sampled_from(["linear", "constant"]),
 )
 def test_mixtures_train_and_answer_as_one_after_another(
-    jobs: list[TrainJob], batch_size: int, warmup: float
+    jobs: list[TrainJob], batch_size: int, warmup: float, schedule: str
 ) -> None:
-    check(*trainers(BASE, batch_size=batch_size, warmup=warmup), jobs)
+    how = {"batch_size": batch_size, "warmup": warmup, "schedule": schedule}
+    check(*trainers(BASE, **how), jobs)
 
 
 def some_jobs() -> list[TrainJob]:
