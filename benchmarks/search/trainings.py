@@ -1,6 +1,6 @@
 """A table of real trainings: every plan of a grid of the quick start, trained with two seeds.
 
-    python benchmarks/search/trainings.py --processes 2     # goes on where it stopped
+    python benchmarks/search/trainings.py --processes 2     # goes on where the table stops
     python benchmarks/search/trainings.py --write           # the table from what there is
 
 The grid is complete, so that any search method can be run on it by look-up: LoRA on each of the
@@ -17,6 +17,7 @@ import os
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
@@ -26,6 +27,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pyarrow
+import pyarrow.parquet
 
 from milp_search.core.methods import METHODS
 from milp_search.core.plan import AdapterPlan, TrialPlan
@@ -105,7 +109,9 @@ def key_of(row: dict[str, Any]) -> Group:
 
 
 def rows_in(file: Path) -> Iterator[dict[str, Any]]:
-    """Yields the rows made so far; a line cut short by a kill is left out."""
+    """Yields the rows made so far, those of the table first; a line cut short is left out."""
+    if TABLE.exists():
+        yield from pyarrow.parquet.read_table(TABLE).to_pylist()
     if not file.exists():
         return
     for line in file.read_text().splitlines():
@@ -117,8 +123,9 @@ def rows_in(file: Path) -> Iterator[dict[str, Any]]:
 
 def make(file: Path, processes: int, seconds: float) -> None:
     """Trains what is missing, until all is there or the time is over."""
-    made = [key_of(row) for row in rows_in(file)]
-    missing = [group for group in groups() if made.count(group) < len(ITEMS)]
+    made = {(key_of(row), row["retrieved_items"]) for row in rows_in(file)}
+    counts = Counter(group for group, _ in made)
+    missing = [group for group in groups() if counts[group] < len(ITEMS)]
     end = time.monotonic() + seconds
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -144,9 +151,6 @@ def make(file: Path, processes: int, seconds: float) -> None:
 
 def write(file: Path) -> None:
     """Writes the rows made so far, each once, as one Parquet file."""
-    import pyarrow
-    import pyarrow.parquet
-
     rows = {(row["fingerprint"], row["seed"]): row for row in rows_in(file)}
     ordered = [rows[key] for key in sorted(rows, key=lambda key: (key[1], key[0]))]
     TABLE.parent.mkdir(parents=True, exist_ok=True)
