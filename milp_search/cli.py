@@ -59,17 +59,8 @@ def run(
     ] = False,
 ) -> None:
     """Run a study to its end: search, final tests, report and adapters."""
-    overrides = {
-        "budget.trials": trials,
-        "seed": seed,
-        "dispatch.parallel": parallel,
-        "base_model": base_model,
-        "data.path": None if data is None else str(data),
-        "dispatch.device": device,
-        "dispatch.ray_address": ray_address,
-        "dispatch.local": True if local else None,
-    }
-    spec = _spec(study, {key: value for key, value in overrides.items() if value is not None})
+    given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
+    spec = _spec(study, given if seed is None else {**given, "seed": seed})
     from milp_search.dispatch.drive import prepare, run_study
 
     prepared = prepare(spec, study)
@@ -130,6 +121,71 @@ def export(
 
 
 @app.command()
+def compare(
+    studies: Annotated[
+        list[Path], typer.Argument(help="Study files, a data set each.", metavar="STUDY...")
+    ],
+    table: Annotated[
+        Literal["logo-1", "logo-2", "milp-2", "milp-4", "milp-5", "milp-7"],
+        typer.Option(help="Which table of the papers."),
+    ],
+    out: Annotated[Path, typer.Option(help="The table's folder.", metavar="DIR")],
+    seeds: Annotated[int | None, typer.Option(help="Number of training seeds.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Budget of each search.")] = None,
+    parallel: Annotated[int | None, typer.Option(help="Workers side by side.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="embedded, a folder or a hub name.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data of a single study.")] = None,
+    paper: Annotated[str | None, typer.Option(help="The paper's data set to stand beside.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="No Ray.")] = False,
+) -> None:
+    """Make a table of the papers on your data; goes on where it was interrupted."""
+    given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
+    from milp_search.dispatch.comparison.command import compare_studies
+
+    raise typer.Exit(compare_studies(studies, table, out, seeds, paper, given, _console()))
+
+
+@app.command()
+def analyze(
+    study: StudyFile,
+    figure: Annotated[
+        Literal[
+            "cold-start",
+            "diversity",
+            "mediator",
+            "limited-history",
+            "limited-users",
+            "drift",
+            "memory",
+        ],
+        typer.Option(help="Which analysis of the papers."),
+    ],
+    out: Annotated[Path, typer.Option(help="The analysis' folder.", metavar="DIR")],
+    seeds: Annotated[int | None, typer.Option(help="Number of training seeds.")] = None,
+    levels: Annotated[
+        str | None, typer.Option(help="What is limited to how much: 5,10,20.")
+    ] = None,
+    parallel: Annotated[int | None, typer.Option(help="Workers side by side.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="embedded, a folder or a hub name.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data file or folder.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="No Ray.")] = False,
+) -> None:
+    """Make an analysis of the papers on your data; goes on where it was interrupted."""
+    given = _overrides(None, parallel, base_model, data, device, ray_address, local)
+    from milp_search.dispatch.comparison.command import analyze_study
+
+    raise typer.Exit(analyze_study(study, figure, out, seeds, levels, given, _console()))
+
+
+@app.command()
 def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Check a study or space file."""
     from milp_search.dispatch.show import check_file
@@ -165,6 +221,28 @@ def main() -> None:
     except InputError as error:
         print(f"milp-search: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+
+
+def _overrides(
+    trials: int | None,
+    parallel: int | None,
+    base_model: str | None,
+    data: Path | None,
+    device: str | None,
+    ray_address: str | None,
+    local: bool,
+) -> dict[str, Any]:
+    """Returns what options say in place of the study file, by dotted key."""
+    overrides = {
+        "budget.trials": trials,
+        "dispatch.parallel": parallel,
+        "base_model": base_model,
+        "data.path": None if data is None else str(data),
+        "dispatch.device": device,
+        "dispatch.ray_address": ray_address,
+        "dispatch.local": True if local else None,
+    }
+    return {key: value for key, value in overrides.items() if value is not None}
 
 
 def _spec(study: Path, overrides: dict[str, Any]) -> Any:

@@ -96,13 +96,12 @@ def require_positions(base: BaseModel, length: int) -> None:
 
 def read_shape(name: str, *, trust_remote_code: bool = False) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
-    config = read_config(name, trust_remote_code=trust_remote_code)
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except ValueError as error:
-        raise _unreadable(name, error) from error
-    return model_shape(model)
+    return model_shape(_without_weights(name, trust_remote_code))
+
+
+def parameter_count(name: str, *, trust_remote_code: bool = False) -> int:
+    """Returns how many parameters a model has, from its configuration alone."""
+    return sum(weight.numel() for weight in _without_weights(name, trust_remote_code).parameters())
 
 
 def read_config(name: str, *, trust_remote_code: bool = False) -> Any:
@@ -149,6 +148,15 @@ def text_fingerprint(base: BaseModel) -> str:
         [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _without_weights(name: str, trust_remote_code: bool) -> Any:
+    config = read_config(name, trust_remote_code=trust_remote_code)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        raise _unreadable(name, error) from error
 
 
 def _read(reader: Any, name: str, source: str, trust_remote_code: bool, **options: Any) -> Any:

@@ -15,7 +15,12 @@ Mediator = Literal["temporal", "shuffled", "none"]
 Retrieval = Literal["bm25", "random"]
 
 # Fields that came after the first fingerprints were kept, with the value that they then had.
-_ADDED = {"retrieval": "bm25"}
+_ADDED: dict[str, Any] = {
+    "retrieval": "bm25",
+    "global_users": None,
+    "global_periods": None,
+    "seed": None,
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class TrialPlan:
         mediator: How the local adapter is trained on top of the global one (LoGo, Eq. 6-7).
         profile: Whether the profile text is put into the prompt (PAG).
         retrieval: How the k items are chosen.
+        global_users: How many target users, drawn by the seed, the global adapters learn from;
+            None is all of them (LoGo, Fig. 5b).
+        global_periods: After how many of the T periods the global chain ends; None is after the
+            last (LoGo, Fig. 6).
+        seed: The seed of this plan's training; None leaves it to the study.
     """
 
     method: str
@@ -71,13 +81,17 @@ class TrialPlan:
     mediator: Mediator = "temporal"
     profile: bool = False
     retrieval: Retrieval = "bm25"
+    global_users: int | None = None
+    global_periods: int | None = None
+    seed: int | None = None
 
     def canonical(self, traits: MethodTraits, max_communities: int | None = None) -> TrialPlan:
         """Returns the plan with every setting that cannot matter set to its neutral value.
 
         Args:
             traits: What the method uses at all.
-            max_communities: The number of users, which k-means cannot exceed; None where unknown.
+            max_communities: The number of target users, which k-means cannot exceed; None where
+                unknown.
 
         Returns:
             The plan.
@@ -103,12 +117,18 @@ class TrialPlan:
             scope=scope,
             profile=self.profile and traits.retrieval,
             retrieval=self.retrieval if items > 0 else "bm25",
+            global_users=_below(self.global_users, max_communities) if has_global else None,
+            global_periods=_below(self.global_periods, self.time_splits) if has_global else None,
         )
 
     def fingerprint(self) -> str:
         """Returns 16 hex digits, equal for equal plans and only for them."""
         fields = asdict(self)
-        known = {name: value for name, value in fields.items() if _ADDED.get(name) != value}
+        known = {
+            name: value
+            for name, value in fields.items()
+            if name not in _ADDED or _ADDED[name] != value
+        }
         text = json.dumps(known, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -123,3 +143,8 @@ def plan_from_dict(values: dict[str, Any]) -> TrialPlan:
     return TrialPlan(
         **{**values, "adapter": AdapterPlan(**{**adapter, "ranks": tuple(adapter["ranks"])})}
     )
+
+
+def _below(count: int | None, limit: int | None) -> int | None:
+    """Returns a count, None where it is all there is."""
+    return None if count is None or (limit is not None and count >= limit) else count

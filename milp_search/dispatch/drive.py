@@ -34,7 +34,7 @@ from milp_search.dispatch.worker import (
     staged_base,
 )
 from milp_search.metrics.table import metrics_for
-from milp_search.space.search_space import SearchSpace
+from milp_search.space.row_space import Space
 from milp_search.space.space_file import load_search_space
 from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import export
@@ -60,7 +60,7 @@ class Prepared:
 
     spec: StudySpec
     shape: ModelShape
-    space: SearchSpace
+    space: Space
     task: PersonalizationTask
 
 

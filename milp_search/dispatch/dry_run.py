@@ -14,7 +14,7 @@ from milp_search.dispatch.drive import Prepared
 from milp_search.dispatch.estimate import estimate
 from milp_search.dispatch.progress import clock
 from milp_search.dispatch.source import largest_pack
-from milp_search.space.search_space import SearchSpace
+from milp_search.space.row_space import Space
 
 _SAMPLES = 64
 
@@ -43,7 +43,7 @@ def print_dry_run(prepared: Prepared, console: Console) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def sample_plans(space: SearchSpace, method: str, users: int) -> list[TrialPlan]:
+def sample_plans(space: Space, method: str, users: int) -> list[TrialPlan]:
     """Returns plans of random arms, the same ones each time."""
     draw = random.Random(0)
     arms = [

@@ -15,7 +15,8 @@ class Job:
     """One training run.
 
     Attributes:
-        kind: `search` is measured on validation queries, `test` on test queries.
+        kind: `search` is measured on validation queries; `test`, the final test of a trial of the
+            front, and `row`, a trial of a table, on test queries.
         trial: The trial's index.
         attempt: 0 at first, one more after each retry.
         plan: What to train.
@@ -23,7 +24,7 @@ class Job:
         halvings: How often what goes through the model in one pass is halved, for want of memory.
     """
 
-    kind: Literal["search", "test"]
+    kind: Literal["search", "test", "row"]
     trial: int
     attempt: int
     plan: TrialPlan

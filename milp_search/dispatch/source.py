@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 from milp_search.core.trial import Failure, Trial, TrialStatus
 from milp_search.dispatch.asking import Asking
@@ -19,6 +19,7 @@ from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
 from milp_search.dispatch.memory import plans_that_fit, worker_memory_mib
 from milp_search.search.proposal import SpaceExhausted
+from milp_search.space.row_space import RowSpace
 from milp_search.study.reuse import reuse_text
 from milp_search.study.spec import DispatchSettings, StudySpec
 from milp_search.study.study import Study
@@ -92,7 +93,7 @@ class StudySource:
         self._fill()
         pack = tuple(self._queue.popleft() for _ in range(self._pack_size()))
         for job in pack:
-            if job.kind == "search":
+            if job.kind != "test":
                 self.study.start(job.trial, job.attempt)
             self._running.add(job.name)
         if pack and not self._queue and self._may_look_ahead:
@@ -142,6 +143,11 @@ class StudySource:
         return self._exhausted or len(self.study.trials) >= self.spec.budget.trials
 
     @property
+    def _of_rows(self) -> bool:
+        """Whether the trials are the rows of a table, which are tested and nothing else."""
+        return isinstance(self.study.space, RowSpace)
+
+    @property
     def _may_look_ahead(self) -> bool:
         dispatch = self.spec.dispatch
         # In the process that trains, both would set the same libraries' threads and warnings.
@@ -183,9 +189,13 @@ class StudySource:
 
     def _search_job(self, trial: Trial, attempt: int) -> Job:
         assert trial.plan is not None  # a study with a training half has plans
-        return Job("search", trial.index, attempt, trial.plan, self.spec.seed)
+        seed = self.spec.seed if trial.plan.seed is None else trial.plan.seed
+        kind: Literal["search", "row"] = "row" if self._of_rows else "search"
+        return Job(kind, trial.index, attempt, trial.plan, seed)
 
     def _test_jobs(self) -> list[Job]:
+        if self._of_rows:
+            return []
         return [
             Job("test", trial.index, 0, trial.plan, seed)
             for trial in self.study.front()
@@ -228,7 +238,7 @@ class StudySource:
         assert outcome.failure is not None
         kind, reason = outcome.failure.kind, outcome.failure.reason
         _logger.info("%s of trial %d failed (%s): %s", job.kind, job.trial, kind, reason)
-        if job.kind == "search":
+        if job.kind != "test":
             self.study.fail(job.trial, reason, kind, outcome.duration_s)
 
     def _known(self, job: Job) -> bool:

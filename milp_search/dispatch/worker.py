@@ -143,6 +143,11 @@ class TrialRunner:
         self.trainer.halvings = halvings
         return self._evaluated(plan, seed, split, self.trainer)
 
+    def run_of(self, plan: TrialPlan, seed: int) -> Run:
+        """Returns what a method is given to train a plan."""
+        settings = self.spec.training
+        return Run(self.task, plan, self.trainer, settings, seed, self.cache, self._fingerprint)
+
     def _measured(self, job: Job, trainer: AdapterTrainer) -> Mapping[str, Measurement]:
         split: Split = "validation" if job.kind == "search" else "test"
         measurements, stacks = self._evaluated(job.plan, job.seed, split, trainer)
@@ -153,8 +158,7 @@ class TrialRunner:
     def _evaluated(
         self, plan: TrialPlan, seed: int, split: Split, trainer: AdapterTrainer
     ) -> tuple[Mapping[str, Measurement], Stacks]:
-        settings = self.spec.training
-        run = Run(self.task, plan, trainer, settings, seed, self.cache, self._fingerprint)
+        run = replace(self.run_of(plan, seed), trainer=trainer)
         names = measured_metrics(self.spec)
         generate = any(METRICS[name].needs_generation for name in names)
         trained = train(run)

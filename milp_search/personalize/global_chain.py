@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 
 from milp_search.adapters.jobs import Adapter, TrainJob
-from milp_search.core.records import Interaction, UserTask
+from milp_search.core.records import UserTask
 from milp_search.personalize.communities import periods
 from milp_search.personalize.method import Run, Stacks
 from milp_search.personalize.retrieval import training_examples
@@ -15,6 +17,8 @@ from milp_search.personalize.reuse import run_groups
 def global_adapters(run: Run) -> Stacks:
     """Returns for every user the last adapter of their community's chain.
 
+    A community none of whose users contributes has no global adapter.
+
     Per community the pooled training histories are cut into T periods; each period's adapter
     starts from the one before. All communities take `global_steps` optimiser steps in all, shared
     evenly by the periods, so that neither c nor T is confounded with the length of training. The
@@ -23,21 +27,29 @@ def global_adapters(run: Run) -> Stacks:
     Source: LoGo, Eq. 4 and 5.
     """
     users = run.task.targets
-    members = [[users[place] for place in group] for group in run_groups(run)]
-    chains = [periods([user.history for user in group], run.plan.time_splits) for group in members]
-    finals = _train_chains(run, members, chains)
+    groups = [[users[place] for place in group] for group in run_groups(run)]
+    chains = global_chains(run)
     found = {
-        user.user: (final,) for group, final in zip(members, finals, strict=True) for user in group
+        user.user: (chain[-1],) if chain else ()
+        for group, chain in zip(groups, chains, strict=True)
+        for user in group
     }
     return {user.user: found[user.user] for user in users}
 
 
-def _train_chains(
-    run: Run, members: list[list[UserTask]], chains: list[list[list[Interaction]]]
-) -> list[Adapter]:
-    """Returns the last adapter of each chain; period t of all communities trains together."""
-    current: list[Adapter | None] = [None] * len(chains)
-    for period in range(max(map(len, chains))):
+def global_chains(run: Run) -> list[list[Adapter]]:
+    """Returns each community's adapters `Phi_{G,1} ... Phi_{G,t}`, in the order of `run_groups`.
+
+    Period t of all communities trains together. The chains end after the plan's
+    `global_periods`; the steps of the periods that are left out are not made up for.
+    """
+    users, contributors = run.task.targets, _contributors(run)
+    members = [
+        [users[place] for place in group if place in contributors] for group in run_groups(run)
+    ]
+    chains = [periods([user.history for user in group], run.plan.time_splits) for group in members]
+    found: list[list[Adapter]] = [[] for _ in chains]
+    for period in range(min(max(map(len, chains)), run.plan.global_periods or sys.maxsize)):
         alive = [place for place, chain in enumerate(chains) if period < len(chain)]
         jobs = [
             TrainJob(
@@ -47,14 +59,29 @@ def _train_chains(
                 seed=run.seed + 7919 * period,
                 steps=even_share(run.settings.global_steps, len(chains[place]), period),
                 shuffle=True,
-                start=current[place],
+                start=found[place][-1] if found[place] else None,
                 reusable=True,
             )
             for place in alive
         ]
         for place, adapter in zip(alive, run.trainer.train(jobs), strict=True):
-            current[place] = adapter
-    return [adapter for adapter in current if adapter is not None]
+            found[place].append(adapter)
+    return found
+
+
+def _contributors(run: Run) -> set[int]:
+    """Returns the places of the users whose histories the global adapters learn from."""
+    users = run.task.targets
+    count = run.plan.global_users
+    if count is None:
+        return set(range(len(users)))
+    # By name, so that more contributors are these and some more.
+    order = sorted(range(len(users)), key=lambda place: _draw(run.seed, users[place].user))
+    return set(order[:count])
+
+
+def _draw(seed: int, user: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{user}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _key(members: list[UserTask]) -> str:

@@ -29,7 +29,7 @@ from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
 from milp_search.search.constraints import OutcomeConstraint, Relation, checked_constraints
 from milp_search.search.proposal import Proposer, SpaceExhausted
 from milp_search.search.proposers import make_proposer
-from milp_search.space.search_space import SearchSpace
+from milp_search.space.row_space import Space
 
 _TYPES = {
     bool: ParameterType.BOOL,
@@ -48,7 +48,7 @@ _STATUSES = {
 
 
 def ax_experiment(
-    space: SearchSpace,
+    space: Space,
     objectives: Sequence[Objective],
     name: str = "milp-search",
     constraints: Sequence[OutcomeConstraint | str] = (),
@@ -100,7 +100,7 @@ def ax_constraints(experiment: Experiment) -> tuple[OutcomeConstraint, ...]:
 
 
 def saas_nehvi_generation_strategy(
-    space: SearchSpace,
+    space: Space,
     objectives: Sequence[Objective],
     *,
     initial_trials: int = 16,

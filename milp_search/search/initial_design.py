@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
@@ -37,6 +38,11 @@ def random_points(sizes: tuple[int, ...], seed: int) -> Iterator[Point]:
     rng = np.random.default_rng(seed)
     while True:
         yield tuple(rng.integers(0, sizes).tolist()) if sizes else ()
+
+
+def grid_points(sizes: tuple[int, ...], seed: int) -> Iterator[Point]:
+    """Yields every point once, the last parameter changing fastest; the seed does not matter."""
+    yield from itertools.product(*map(range, sizes))
 
 
 def unseen(
@@ -85,7 +91,8 @@ def unseen(
 
 def _sequence(domain: Domain, draws: Draws, seed: int) -> Iterator[Candidate]:
     """Yields many draws, then every point of a space small enough to be listed."""
-    for _, point in zip(range(min(_DRAWS, 64 * domain.size)), draws(domain.sizes, seed)):  # noqa: B905 - draws never end
+    most = min(_DRAWS, 64 * domain.size)
+    for point in itertools.islice(draws(domain.sizes, seed), most):
         yield domain.candidate(point)
     if domain.size <= _LISTABLE:
         for point in domain.points():

@@ -15,10 +15,16 @@ from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Objective, Trial, TrialStatus
 from milp_search.search.constraints import OutcomeConstraint, checked_constraints
 from milp_search.search.domain import Candidate, Domain
-from milp_search.search.initial_design import Draws, random_points, sobol_points, unseen
+from milp_search.search.initial_design import (
+    Draws,
+    grid_points,
+    random_points,
+    sobol_points,
+    unseen,
+)
 from milp_search.search.presets import EngineSettings, InitialDesign, engine_settings
 from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
-from milp_search.space.search_space import SearchSpace
+from milp_search.space.row_space import Space
 
 if TYPE_CHECKING:
     from milp_search.search.fit_state import FitState
@@ -28,7 +34,7 @@ _logger = logging.getLogger(__name__)
 _DESIGNS: dict[InitialDesign, Draws] = {"sobol": sobol_points, "random": random_points}
 
 # These proposers go on the same way whatever the trials show, and whatever bounds there are.
-_SEQUENCES = ("sobol", "random")
+_SEQUENCES = ("sobol", "random", "grid")
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ class ModelProposer:
 def make_proposer(
     name: str,
     *,
-    space: SearchSpace,
+    space: Space,
     objectives: Sequence[Objective],
     seed: int,
     initial_trials: int | None = None,
@@ -190,8 +196,8 @@ def make_proposer(
         preset: `default` or `paper`.
         realise: What an arm builds; None is `space.plan`.
         exact: Closed forms of metrics, in natural units; they are never modelled.
-        constraints: Bounds on outcomes to keep; `sobol` and `random` do not heed them, and the
-            initial design only those on closed forms.
+        constraints: Bounds on outcomes to keep; `sobol`, `random` and `grid` do not heed
+            them, and the initial design only those on closed forms.
 
     Returns:
         The proposer, which has observed no trials yet.
@@ -289,4 +295,5 @@ PROPOSERS: dict[str, Callable[[Setting], Proposer]] = {
     "gp_nehvi": lambda setting: _with_surrogate("gp", setting),
     "sobol": lambda setting: SequenceProposer("sobol", sobol_points, setting),
     "random": lambda setting: SequenceProposer("random", random_points, setting),
+    "grid": lambda setting: SequenceProposer("grid", grid_points, setting),
 }

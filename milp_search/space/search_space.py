@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, cast
@@ -89,14 +89,28 @@ class SearchSpace:
         Raises:
             SpecError: The arm is not of this space, or there is no such method.
         """
-        traits = _traits(method)
         self._check(arm)
-        draft = initial_draft(method, traits, self.layers, self.count_reading)
-        values = {**self.fixed, **arm}
-        for dimension in self.dimensions:
-            draft = dimension.apply(draft, values)
-        plan = replace(draft.plan, adapter=self._adapter(draft, traits))
-        return plan.canonical(traits, max_communities)
+        plan = self._built(method, self.dimensions, {**self.fixed, **arm})
+        return plan.canonical(_traits(method), max_communities)
+
+    def fixed_plan(self, method: str) -> TrialPlan:
+        """Returns the plan of what is fixed alone, each searched choice at its default.
+
+        Args:
+            method: The personalisation method.
+
+        Returns:
+            The plan, not in canonical form.
+
+        Raises:
+            SpecError: There is no such method.
+        """
+        named = [
+            one
+            for one in self.dimensions
+            if all(axis.name in self.fixed for axis in one.parameters())
+        ]
+        return self._built(method, named, self.fixed)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the space as plain JSON values; `from_dict` is the inverse."""
@@ -115,6 +129,15 @@ class SearchSpace:
         """Returns the space that `as_dict` wrote."""
         dimensions = configure(values["dimensions"], values["layers"])
         return cls(**{**values, "dimensions": dimensions})
+
+    def _built(
+        self, method: str, dimensions: Iterable[Dimension], values: Mapping[str, Value]
+    ) -> TrialPlan:
+        traits = _traits(method)
+        draft = initial_draft(method, traits, self.layers, self.count_reading)
+        for dimension in dimensions:
+            draft = dimension.apply(draft, values)
+        return replace(draft.plan, adapter=self._adapter(draft, traits))
 
     def _axes(self) -> tuple[Parameter, ...]:
         return tuple(axis for dimension in self.dimensions for axis in dimension.parameters())

@@ -44,13 +44,13 @@ def trials_csv(study: Study) -> str:
     measured = [column for metric in metrics for column in (metric, f"{metric}_sem")]
     header = ["trial", "status", "origin", *parameters, *measured]
     header += [_PARAMETERS, "duration_s", "failure"]
-    table.writerow([_cell(name) for name in header])
+    table.writerow([csv_cell(name) for name in header])
     for trial in study.trials:
         row = [trial.index, str(trial.status), trial.origin]
         row += [trial.arm.get(name) for name in parameters]
         row += [value for metric in metrics for value in _pair(trial.measurements.get(metric))]
         row += [_parameter_count(study, trial), trial.duration_s, _failure(trial)]
-        table.writerow([_cell(value) for value in row])
+        table.writerow([csv_cell(value) for value in row])
     return text.getvalue()
 
 
@@ -134,7 +134,8 @@ def _failure(trial: Trial) -> str | None:
     return None if trial.failure is None else f"{trial.failure.kind}: {trial.failure.reason}"
 
 
-def _cell(value: object) -> str:
+def csv_cell(value: object) -> str:
+    """Returns a value as a cell that no spreadsheet takes for a formula; None is empty."""
     if value is None:
         return ""
     if isinstance(value, str):

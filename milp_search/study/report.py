@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from milp_search.core.trial import Trial, TrialStatus
 from milp_search.study import charts
@@ -20,13 +12,12 @@ from milp_search.study.busy import busy_share
 from milp_search.study.export import metric_names, over_seeds
 from milp_search.study.influence import influence
 from milp_search.study.outcome import constraint_texts
+from milp_search.study.page import embedded, render_page
 from milp_search.study.reuse import reuse_text, total_reuse
 from milp_search.study.study import Study
 from milp_search.study.whole_file import write_whole
 
 REPORT_NAME = "report.html"
-
-_PAGE = Path(__file__).parent / "report_page"
 
 
 @dataclass(frozen=True)
@@ -59,21 +50,14 @@ def write_report(study: Study, folder: Path | None = None) -> Path:
 
 def render_report(study: Study) -> str:
     """Returns the report as one HTML page; it loads nothing and runs no script but its own."""
-    environment = Environment(
-        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined
-    )
-    plotly, script = get_plotlyjs(), (_PAGE / "charts.js").read_text("utf-8")
-    return environment.get_template("page.html").render(
-        policy=_policy(plotly, script),
-        style=Markup((_PAGE / "style.css").read_text("utf-8")),
-        plotly=Markup(plotly),
-        script=Markup(script),
+    return render_page(
+        "page.html",
         name=study.settings.get("name") or study.space.name,
         tiles=_tiles(study),
-        front_figures=[_embedded(figure) for figure in charts.front_charts(study)],
-        trace_figure=_embedded(charts.trace_chart(study)) if study.hypervolume_trace() else None,
-        mask_figure=_embedded(charts.mask_chart(study)) if _has_plans(study) else None,
-        influence_figure=_embedded(charts.influence_chart(study)) if influence(study)[0] else None,
+        front_figures=[embedded(figure) for figure in charts.front_charts(study)],
+        trace_figure=embedded(charts.trace_chart(study)) if study.hypervolume_trace() else None,
+        mask_figure=embedded(charts.mask_chart(study)) if _has_plans(study) else None,
+        influence_figure=embedded(charts.influence_chart(study)) if influence(study)[0] else None,
         goals=study.objectives,
         constraints=study.constraints,
         metrics=metric_names(study),
@@ -83,27 +67,6 @@ def render_report(study: Study) -> str:
         facts=_facts(study),
         number=charts.number,
     )
-
-
-def _policy(*scripts: str) -> str:
-    """Returns a content-security policy under which these scripts run and no other."""
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _embedded(values: Any) -> Markup:
-    """Returns JSON that no HTML parser takes for markup."""
-    text = json.dumps(values, allow_nan=False)
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)
 
 
 def _has_plans(study: Study) -> bool:

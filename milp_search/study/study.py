@@ -56,7 +56,7 @@ from milp_search.study.store import EventStore
 
 if TYPE_CHECKING:
     from milp_search.search.proposal import Proposal, Proposer
-    from milp_search.space.search_space import SearchSpace
+    from milp_search.space.row_space import Space
 
 STORE_NAME = "study.sqlite3"
 LOCK_NAME = "study.lock"
@@ -128,7 +128,7 @@ class Study:
         cls,
         folder: Path | str,
         *,
-        space: SearchSpace,
+        space: Space,
         objectives: Sequence[Objective],
         seed: int = 0,
         initial_trials: int = 16,
@@ -213,7 +213,7 @@ class Study:
         folder: Path | str,
         experiment: Any,
         *,
-        space: SearchSpace,
+        space: Space,
         objectives: Sequence[Objective],
         **given: Any,
     ) -> Self:
@@ -346,11 +346,11 @@ class Study:
         return self._state.finished
 
     @cached_property
-    def space(self) -> SearchSpace:
-        """The search space."""
-        from milp_search.space.search_space import SearchSpace
+    def space(self) -> Space:
+        """The search space, or the rows of a table."""
+        from milp_search.space.row_space import space_from_dict
 
-        return SearchSpace.from_dict(self.created.space)
+        return space_from_dict(self.created.space)
 
     def trial(self, index: int) -> Trial:
         """Returns one trial.

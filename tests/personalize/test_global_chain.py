@@ -13,7 +13,7 @@ from milp_search.adapters.jobs import TrainJob
 from milp_search.core.records import Interaction, PersonalizationTask, UserTask
 from milp_search.personalize.global_chain import global_adapters
 from milp_search.personalize.method import Run
-from personalize.making import RANKS, SETTINGS, Recorder, plan, run_of, task
+from personalize.making import RANKS, SETTINGS, USERS, Recorder, plan, run_of, task
 
 
 def chains(recorder: Recorder) -> dict[str, list[TrainJob]]:
@@ -114,3 +114,35 @@ def test_the_order_within_a_period_is_random_and_differs_from_period_to_period(s
         assert all(job.shuffle for job in jobs)
         assert len({job.seed for job in jobs}) == len(jobs)
         assert all(job.plan == RANKS and job.below == () for job in jobs)
+
+
+def limited(**changes: int) -> Recorder:
+    recorder = Recorder()
+    global_adapters(run_of(plan("logo", **changes), recorder))
+    return recorder
+
+
+def learnt_from(recorder: Recorder) -> set[str]:
+    texts = " ".join(example.response for job in recorder.jobs for example in job.examples)
+    return {user for user in USERS if f"r{user}past" in texts}
+
+
+def test_a_limited_number_of_users_contributes_and_more_are_these_and_others() -> None:
+    few, more = (learnt_from(limited(global_users=count, communities=1)) for count in (2, 3))
+    assert (len(few), len(more)) == (2, 3)
+    assert few < more
+
+
+def test_a_community_without_contributors_has_no_global_adapter() -> None:
+    recorder = Recorder()
+    stacks = global_adapters(run_of(plan("logo", global_users=1, communities=4), recorder))
+    assert sorted(map(len, stacks.values())) == [0, 0, 0, 1]
+
+
+def test_a_chain_that_ends_early_has_trained_the_very_same_until_then() -> None:
+    whole, early = limited(time_splits=4), limited(time_splits=4, global_periods=2)
+    for key, jobs in chains(early).items():
+        # The adapters that later ones start from hold no tensors here; the jobs say it all.
+        assert [replace(job, start=None) for job in jobs] == [
+            replace(job, start=None) for job in chains(whole)[key][:2]
+        ]

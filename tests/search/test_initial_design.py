@@ -6,7 +6,7 @@ import pytest
 
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.search.domain import Domain
-from milp_search.search.initial_design import random_points, sobol_points, unseen
+from milp_search.search.initial_design import grid_points, random_points, sobol_points, unseen
 from milp_search.search.proposal import SpaceExhausted
 from milp_search.space.parameter import Parameter
 
@@ -58,3 +58,14 @@ def test_a_space_without_parameters_has_one_plan(draws: object) -> None:
     assert callable(draws)
     domain = Domain((), lambda arm: TrialPlan("milp", AdapterPlan((1,))), {})
     assert len(unseen(domain, draws, 0, (), 4)) == 1
+
+
+def test_a_grid_lists_every_point_once_the_last_parameter_fastest() -> None:
+    assert [*grid_points((2, 3), seed=7)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+
+
+def test_a_grid_goes_on_where_it_stopped_and_skips_plans_that_are_the_same() -> None:
+    domain = three_plans()
+    first, *_ = whole = unseen(domain, grid_points, 0, (), 10)
+    assert [one.arm["lora_rank"] for one in whole] == [1, 4, 8]
+    assert unseen(domain, grid_points, 0, {first.fingerprint}, 10) == whole[1:]

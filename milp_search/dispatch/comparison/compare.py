@@ -1,0 +1,71 @@
+"""Makes a table or figure: runs its parts, then writes it as Markdown, CSV and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from milp_search.core.errors import StudyError
+from milp_search.dispatch.comparison.parts import Part, run_parts
+from milp_search.dispatch.comparison.request import Comparison
+from milp_search.study.result_table import markdown, table_csv
+from milp_search.study.study import STORE_NAME, Study
+from milp_search.study.table_page import render_tables
+from milp_search.study.whole_file import write_whole
+
+PAGE_NAME = "table.html"
+
+
+def run_comparison(comparison: Comparison, folder: Path, console: Console) -> int:
+    """Runs a table's parts from where they stand and writes what they show.
+
+    Args:
+        comparison: The table.
+        folder: Where its parts and files lie; given again, finished parts are only looked at.
+        console: Where progress and the tables are printed.
+
+    Returns:
+        0, or the exit code of the part that a signal stopped.
+
+    Raises:
+        InputError: Something that a part names cannot be read, or the folder holds another study.
+    """
+    if (folder / STORE_NAME).exists():
+        raise StudyError(
+            f"{folder} holds a study, not a table",
+            remedy="Give another --out; a table's studies lie in folders below it.",
+        )
+    code = run_parts(comparison.parts, folder, console)
+    if code:
+        console.print(f"Stopped. Give the same command again to go on in {folder}.")
+        return code
+    for path in write_comparison(comparison, folder, console):
+        console.print(f"Written: {path}", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def write_comparison(comparison: Comparison, folder: Path, console: Console) -> list[Path]:
+    """Prints a finished comparison's tables, and writes them and the page; returns the files."""
+    tables, figures = comparison.collect(folder)
+    written = []
+    for table in tables:
+        text = markdown(table)
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+        written.append(write_whole(folder / f"{table.name}.md", text))
+        written.append(write_whole(folder / f"{table.name}.csv", table_csv(table)))
+    page = render_tables(comparison.title, tables, figures, _facts(comparison.parts, folder))
+    return [*written, write_whole(folder / PAGE_NAME, page)]
+
+
+def _facts(parts: Sequence[Part], folder: Path) -> list[tuple[str, str]]:
+    """Returns what the page says of how it was measured."""
+    facts = []
+    for part in parts:
+        with Study.open(folder / part.name, read_only=True) as study:
+            completed = sum(trial.status.value == "completed" for trial in study.trials)
+            told = f"{completed} of {len(study.trials)} trials completed"
+            model, data = study.settings.get("base_model"), study.settings.get("data_fingerprint")
+            facts.append((part.name, f"{told}; base model {model}, data {data}"))
+    return facts

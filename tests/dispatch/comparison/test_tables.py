@@ -1,0 +1,149 @@
+"""Tables: every row of the papers stands in them, and they are made of the studies they name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dispatch.comparison.making import small_subject
+from milp_search.core.errors import SpecError
+from milp_search.core.methods import METHODS
+from milp_search.dispatch.comparison.figures import FIGURES, make_figure
+from milp_search.dispatch.comparison.paper import PAPER, checked_paper_data, paper_data, paper_value
+from milp_search.dispatch.comparison.tables import (
+    LOGO_1,
+    LOGO_2,
+    MILP_2,
+    MILP_4,
+    MILP_5,
+    TABLES,
+    make_table,
+)
+from milp_search.space.row_space import RowSpace
+from milp_search.space.search_space import SearchSpace
+from milp_search.space.space_file import load_search_space
+
+LABELS = {
+    "logo-1": [row.label for row in LOGO_1],
+    "logo-2": [row.label for row in LOGO_2],
+    "milp-2": [*(row.label for row in MILP_2), "MiLP"],
+    "milp-4": [*MILP_4],
+    "milp-5": [row.label for row in MILP_5],
+    "milp-7": ["Full training", "Multi-LoRA", "Multi-LoRA found"],
+}
+
+
+def test_each_table_has_the_papers_rows_and_no_others() -> None:
+    assert set(LABELS) == set(TABLES) == set(PAPER)
+    for name, labels in LABELS.items():
+        for rows in PAPER[name].values():
+            assert list(rows) == labels
+
+
+@pytest.mark.parametrize("row", [*LOGO_1, *LOGO_2, *MILP_2, *MILP_5], ids=lambda row: row.label)
+def test_each_row_is_a_method_that_can_be_named(row: object) -> None:
+    assert row.method in METHODS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("table", "data", "label", "metric", "value"),
+    [
+        ("logo-1", "LaMP_3", "LoGo + RAG (c = 1)", "mae", 0.161),
+        ("logo-1", "LaMP_5", "P2P", "rouge_l", 0.431),
+        ("logo-2", "LaMP_2M", "T = 10", "macro_f1", 0.656),
+        ("milp-2", "Reddit", "UeLP", "persona_f1", 0.704),
+        ("milp-2", "MedDia", "MiLP", "rouge_1", 0.2413),
+        ("milp-4", "AmazonQA", "Size + Layer", "persona_f1", 2.195),
+        ("milp-5", "MedDia", "Memory injection", "rouge_l", 0.199),
+        ("milp-7", "MedDia", "Multi-LoRA found", "trainable_params", 43.17e6),
+    ],
+)
+def test_the_papers_numbers(table: str, data: str, label: str, metric: str, value: float) -> None:
+    assert paper_value(table, data, label, metric) == pytest.approx(value)
+
+
+def test_where_the_paper_has_no_number_there_is_none() -> None:
+    assert paper_value("logo-1", None, "OPPU", "accuracy") is None
+    assert paper_value("logo-1", "LaMP_3", "OPPU", "accuracy") is None
+    assert paper_value("milp-2", "LaMP_3", "MiLP", "mae") is None
+
+
+def test_a_data_set_of_the_papers_is_recognised_by_its_task_or_format(tmp_path: Path) -> None:
+    spec = small_subject(tmp_path).spec
+    assert paper_data(spec) is None
+    lamp = spec.model_copy(update={"data": replace(spec.data, task="LaMP_4")})
+    assert paper_data(lamp) == "LaMP_4"
+    malp = spec.model_copy(update={"data": replace(spec.data, format="malp")})
+    assert paper_data(malp) == "MedDia"
+
+
+def test_another_data_set_than_the_papers_is_refused() -> None:
+    with pytest.raises(SpecError, match="a data set of the papers, got 'LaMP_9'"):
+        checked_paper_data("LaMP_9")
+
+
+def test_a_table_measures_what_the_paper_shows_and_the_loss(tmp_path: Path) -> None:
+    (part,) = make_table("milp-5", [small_subject(tmp_path)], (0, 1)).parts
+    assert set(part.spec.metrics) >= {"rouge_1", "rouge_l", "persona_f1", "loss"}
+    assert part.spec.budget.trials == 6
+
+
+def test_a_part_of_rows_has_each_row_with_each_seed(tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    (part,) = make_table("logo-2", [one], (0, 1)).parts
+    space = part.make_space(load_search_space(one.spec.space, layers=8), one.task)
+    assert isinstance(space, RowSpace)
+    assert (space.seeds, [*space.rows]) == ((0, 1), LABELS["logo-2"])
+    assert space.rows["T = 10"].time_splits == 10
+    # The row of T = 5 is that of k = 1.
+    assert space.rows["T = 5"] == space.rows["k = 1"]
+
+
+def test_ablations_are_searches_of_their_own_with_each_seed(tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    parts = make_table("milp-4", [one], (0, 1)).parts
+    assert len(parts) == len({part.name for part in parts}) == 14
+    assert [part.spec.seed for part in parts[:2]] == [0, 1]
+    assert all(part.spec.method == "milp" for part in parts)
+    space = parts[0].make_space(load_search_space("milp", layers=8), one.task)
+    assert isinstance(space, SearchSpace)
+    assert [axis.name for axis in space.parameters] == ["lora_count"]
+
+
+def test_ablations_need_references(tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    goals = (replace(one.spec.objectives[0], reference=None), one.spec.objectives[1])
+    spec = one.spec.model_copy(update={"objectives": goals})
+    with pytest.raises(SpecError, match="expected a reference for the objective 'loss'") as caught:
+        make_table("milp-4", [replace(one, spec=spec)], (0,))
+    assert caught.value.at is not None
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_names_parts_of_known_methods(name: str, tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    parts = make_figure(name, one, (0,), None).parts
+    for part in parts:
+        space = part.make_space(load_search_space("quickstart", layers=8), one.task)
+        assert isinstance(space, RowSpace)
+        assert len({*space.rows}) == part.spec.budget.trials
+    assert len({part.name for part in parts}) == len(parts)
+
+
+def test_levels_decide_what_is_limited(tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    parts = make_figure("limited-history", one, (0,), (2, 3)).parts
+    assert [part.spec.data.max_history for part in parts] == [2, 3]
+    (users,) = make_figure("limited-users", one, (0,), (1, 3)).parts
+    space = users.make_space(load_search_space("quickstart", layers=8), one.task)
+    assert isinstance(space, RowSpace)
+    assert space.rows["LoGo, 1"].global_users == 1
+    # All of the three targets is no limit.
+    assert space.rows["LoGo, 3"].global_users is None
+
+
+def test_levels_where_nothing_is_limited_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no levels for 'drift', got 1, 2"):
+        make_figure("drift", small_subject(tmp_path), (0,), (1, 2))
