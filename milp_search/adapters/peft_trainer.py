@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import torch
@@ -33,6 +33,7 @@ from milp_search.core.settings import TrainingSettings
 T = TypeVar("T")
 
 _PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
+_KEPT_VECTOR_BYTES = 256 * 2**20  # ours: what embeddings kept from call to call may take
 
 
 class PeftTrainer:
@@ -72,11 +73,16 @@ class PeftTrainer:
         """Returns the base's mean last hidden state of each text (texts x width, float32).
 
         The end token counts as part of the text, so that an empty text has a vector too. Vectors
-        are kept from call to call: the base is frozen, and every trial asks for the same.
+        are kept from call to call, up to a bound: the base is frozen, and every trial asks for
+        the same histories, though for generations of its own.
         """
         missing = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         self._vectors.update(zip(missing, self._embedded(missing), strict=True))
-        return torch.stack([self._vectors[text] for text in texts])
+        found = torch.stack([self._vectors[text] for text in texts])
+        over = len(self._vectors) - _KEPT_VECTOR_BYTES // found[0].nbytes
+        for text in [*islice(self._vectors, max(over, 0))]:
+            del self._vectors[text]
+        return found
 
     @torch.no_grad()
     def _embedded(self, texts: Sequence[str]) -> torch.Tensor:

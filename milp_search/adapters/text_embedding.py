@@ -37,21 +37,41 @@ def text_embedding(trainer: AdapterTrainer) -> Embed:
     return lambda texts: sentence_vectors(name, texts)
 
 
+def common_embedding(trainer: AdapterTrainer, texts: Sequence[str]) -> Embed:
+    """Returns the embedding that the trainer's settings name, made for these texts.
+
+    It sees other texts as it sees these, so that vectors of several calls compare.
+
+    Raises ModelError if the settings name a model that cannot be read.
+    """
+    counts = trainer.settings.embedding == TFIDF
+    return tfidf_embedding(texts) if counts else text_embedding(trainer)
+
+
 def tfidf_vectors(texts: Sequence[str]) -> np.ndarray:
     """Returns the texts' TF-IDF weights in their leading directions (texts x at most 64).
 
     The words and directions are those of these very texts; where they share no word at all the
     vectors are 0.
     """
+    return tfidf_embedding(texts)(texts)
+
+
+def tfidf_embedding(texts: Sequence[str]) -> Embed:
+    """Returns what maps any texts to their TF-IDF weights in the directions of these ones.
+
+    A word that none of these holds counts for nothing.
+    """
+    words = TfidfVectorizer(sublinear_tf=True)
     try:
-        weights = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
+        weights = words.fit_transform(texts)
     except ValueError:  # no words in any text
-        return np.zeros((len(texts), 1))
+        return lambda others: np.zeros((len(others), 1))
     width = min(_WIDTH, min(weights.shape) - 1)
     if width < 1:
-        return np.asarray(weights.toarray())
-    vectors: np.ndarray = TruncatedSVD(width, random_state=0).fit_transform(weights)
-    return vectors
+        return lambda others: np.asarray(words.transform(others).toarray())
+    directions = TruncatedSVD(width, random_state=0).fit(weights)
+    return lambda others: np.asarray(directions.transform(words.transform(others)))
 
 
 @torch.no_grad()

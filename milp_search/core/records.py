@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 TaskKind = Literal["text", "classification", "rating"]
@@ -75,6 +75,8 @@ class Prediction:
         generated: The greedy generation; None where no metric asked for one.
         loss: Mean negative log-likelihood of the reference, nats per response token.
         tokens: The number of response tokens behind `loss`.
+        topic: Which of the task's topics the generation is about; None where it is about none,
+            or where no metric asked for topics.
     """
 
     user: str
@@ -83,6 +85,7 @@ class Prediction:
     generated: str | None
     loss: float
     tokens: int
+    topic: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,22 @@ class Predictions:
         items: The predictions, grouped by user in the task's order.
         histories: Each user's training history, for metrics that compare with it.
         task: The task they answer.
+        topics: How many topics the task has; 0 where no metric asked for them.
+        retention: What each user's adapters cost on other users' texts, in nats per token; empty
+            where no metric asked for it.
     """
 
     items: tuple[Prediction, ...]
     task: PersonalizationTask
     histories: Mapping[str, tuple[Interaction, ...]] = field(default_factory=dict)
+    topics: int = 0
+    retention: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, users: Collection[str]) -> Predictions:
+        """Returns these users' predictions and histories alone; the task stays whole."""
+        wanted = frozenset(users)
+        return replace(
+            self,
+            items=tuple(item for item in self.items if item.user in wanted),
+            histories={user: own for user, own in self.histories.items() if user in wanted},
+        )

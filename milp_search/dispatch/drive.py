@@ -34,6 +34,7 @@ from milp_search.dispatch.worker import (
     staged_base,
 )
 from milp_search.metrics.table import metrics_for
+from milp_search.personalize.retention import check_other_targets
 from milp_search.space.row_space import Space
 from milp_search.space.space_file import load_search_space
 from milp_search.space.yaml_reader import read_yaml
@@ -84,7 +85,9 @@ def prepare(spec: StudySpec, file: Path | None = None) -> Prepared:
     with _placed(file, "data"):
         task = load_task(spec.data)
     with _placed(file, "objectives"):
-        metrics_for(measured_metrics(spec), task.kind)
+        metrics = metrics_for(measured_metrics(spec), task.kind)
+        if any(metric.needs_retention for metric in metrics):
+            check_other_targets(task)
     return Prepared(spec, shape, space, task)
 
 

@@ -16,6 +16,7 @@ from milp_search.core.trial import Measurement, Trial
 from milp_search.data.formats import FORMATS
 from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.progress import progress_line
+from milp_search.metrics.subgroups import AT, SUBGROUPS
 from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
 from milp_search.space.space_file import load_search_space, shipped_spaces
 from milp_search.space.yaml_reader import read_yaml
@@ -163,6 +164,10 @@ def print_names(what: str, console: Console) -> None:
     width = max(map(len, rows))
     for name, text in sorted(rows.items()):
         console.print(f"{name:{width}}  {text}", markup=False, highlight=False, soft_wrap=True)
+    if what == "metrics":
+        parts = "; ".join(f"METRIC{AT}{name}: {text}" for name, text in SUBGROUPS.items())
+        line = f"Each of predictions over a part of the users too: {parts}."
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _first_comment(path: Path) -> str:

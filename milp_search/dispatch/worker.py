@@ -32,7 +32,7 @@ from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
 from milp_search.dispatch.make_trainer import make_cache, make_trainer
 from milp_search.dispatch.rendezvous import train_together
-from milp_search.metrics.table import METRICS, measure
+from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.base_stage import base_examples, base_stage_key
 from milp_search.personalize.global_chain import even_share
 from milp_search.personalize.method import Run, Stacks
@@ -160,9 +160,17 @@ class TrialRunner:
     ) -> tuple[Mapping[str, Measurement], Stacks]:
         run = replace(self.run_of(plan, seed), trainer=trainer)
         names = measured_metrics(self.spec)
-        generate = any(METRICS[name].needs_generation for name in names)
+        metrics = metrics_for(names, self.task.kind)
         trained = train(run)
-        measurements = measure(answer(run, trained, split, generate=generate), names)
+        predictions = answer(
+            run,
+            trained,
+            split,
+            generate=any(metric.needs_generation for metric in metrics),
+            topics=any(metric.needs_topics for metric in metrics),
+            retention=any(metric.needs_retention for metric in metrics),
+        )
+        measurements = measure(predictions, names)
         maps = self.base.shape.targets(plan.adapter.target_maps)
         parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
         return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks

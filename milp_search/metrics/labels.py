@@ -36,21 +36,22 @@ def macro_f1(predictions: Predictions) -> Measurement:
 
 
 def _is_right(prediction: Prediction) -> float:
-    return float(_normal(generated_text(prediction)) == _normal(prediction.reference))
+    return float(normal_label(generated_text(prediction)) == normal_label(prediction.reference))
 
 
-def _normal(text: str) -> str:
+def normal_label(text: str) -> str:
+    """Returns a label without what does not count in it: case, and white space around it."""
     return text.strip().casefold()
 
 
 def _counts(predictions: Predictions) -> Counts:
-    number = {_normal(label): i for i, label in enumerate(predictions.task.labels)}
+    number = {normal_label(label): i for i, label in enumerate(predictions.task.labels)}
     groups = by_user(predictions)
     counts = np.zeros((len(groups), 3, len(number)), dtype=np.int64)
     for user, (_, items) in enumerate(groups):
         for item in items:
             truth = _label_number(item.reference, number)
-            answer = number.get(_normal(generated_text(item)))
+            answer = number.get(normal_label(generated_text(item)))
             if answer == truth:
                 counts[user, 0, truth] += 1
                 continue
@@ -61,9 +62,9 @@ def _counts(predictions: Predictions) -> Counts:
 
 
 def _label_number(reference: str, number: dict[str, int]) -> int:
-    if _normal(reference) not in number:
+    if normal_label(reference) not in number:
         raise MeasurementError("expected every reference among the task's labels, got another one")
-    return number[_normal(reference)]
+    return number[normal_label(reference)]
 
 
 def _macro_f1(counts: Counts) -> Values:

@@ -20,6 +20,8 @@ class Metric:
         kinds: The kinds of task it applies to.
         compute: Predictions to value, standard error over users and the users' values.
         summary: What it is, in a few words.
+        needs_topics: Whether generated texts have to carry their topic, in a task of texts.
+        needs_retention: Whether `Predictions.retention` has to be filled.
     """
 
     name: str
@@ -28,3 +30,5 @@ class Metric:
     kinds: frozenset[TaskKind]
     compute: Callable[[Predictions], Measurement]
     summary: str
+    needs_topics: bool = False
+    needs_retention: bool = False

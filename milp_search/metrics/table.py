@@ -1,4 +1,7 @@
-"""The table of metrics: to add one, write its function and a line here."""
+"""The table of metrics: to add one, write its function and a line here.
+
+Each may be named over a part of the users too, as `METRIC@PART`: see `subgroups.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from collections.abc import Callable, Iterable
 from milp_search.core.errors import SpecError
 from milp_search.core.records import Predictions, TaskKind
 from milp_search.core.trial import Direction, Measurement
+from milp_search.metrics.diversity import diversity
 from milp_search.metrics.labels import accuracy, macro_f1
 from milp_search.metrics.loss import loss
 from milp_search.metrics.metric import Metric
 from milp_search.metrics.persona_f1 import persona_f1, persona_f1_normalized
 from milp_search.metrics.rating import mae, rmse
+from milp_search.metrics.retention import retention
 from milp_search.metrics.rouge import rouge_1, rouge_l
+from milp_search.metrics.subgroups import AT, over_subgroup
 
 _ANY: tuple[TaskKind, ...] = ("text", "classification", "rating")
 
@@ -41,6 +47,24 @@ METRICS: dict[str, Metric] = {
         _generation(macro_f1, "maximize", "classification", "Mean F1 over the labels"),
         _generation(mae, "minimize", "rating", "Mean absolute error"),
         _generation(rmse, "minimize", "rating", "Root mean squared error"),
+        Metric(
+            "diversity",
+            "maximize",
+            True,
+            frozenset(_ANY),
+            diversity,
+            "Entropy of a user's predictions over its maximum",
+            needs_topics=True,
+        ),
+        Metric(
+            "retention",
+            "minimize",
+            False,
+            frozenset(_ANY),
+            retention,
+            "Nats per token that adapters add on other users' texts",
+            needs_retention=True,
+        ),
     )
 }
 
@@ -54,7 +78,8 @@ METRIC_DIRECTIONS: dict[str, Direction] = {
 def metrics_for(names: Iterable[str], kind: TaskKind) -> list[Metric]:
     """Returns the named metrics.
 
-    Raises SpecError if a name is unknown, or a metric does not apply to the kind of task.
+    Raises SpecError if a metric or a part of the users is unknown, or a metric does not apply to
+    the kind of task.
     """
     metrics = [_metric(name) for name in names]
     for metric in metrics:
@@ -79,9 +104,10 @@ def measure(predictions: Predictions, names: Iterable[str]) -> dict[str, Measure
 
 
 def _metric(name: str) -> Metric:
-    if name in METRICS:
-        return METRICS[name]
-    near = difflib.get_close_matches(name, METRICS, n=1)
+    base, at, part = name.partition(AT)
+    if base in METRICS:
+        return over_subgroup(METRICS[base], part) if at else METRICS[base]
+    near = difflib.get_close_matches(base, METRICS, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise SpecError(
         f"expected the name of a metric of predictions, got {name!r}",

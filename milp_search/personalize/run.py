@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from milp_search.adapters.jobs import Answer, PredictJob
@@ -14,7 +15,9 @@ from milp_search.personalize.method import Method, Run, Stacks, Trained
 from milp_search.personalize.milp import milp, milp_injection_only, milp_tuning_only
 from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
+from milp_search.personalize.retention import retention_costs
 from milp_search.personalize.reuse import run_held_out_examples
+from milp_search.personalize.topics import topics_of
 from milp_search.personalize.tplp import tplp
 
 Split = Literal["validation", "test"]
@@ -46,8 +49,28 @@ def train(run: Run) -> Trained:
     return found if isinstance(found, Trained) else Trained(found)
 
 
-def answer(run: Run, trained: Trained, split: Split, *, generate: bool) -> Predictions:
-    """Returns what was trained answers to a split's queries, grouped by user."""
+def answer(
+    run: Run,
+    trained: Trained,
+    split: Split,
+    *,
+    generate: bool,
+    topics: bool = False,
+    retention: bool = False,
+) -> Predictions:
+    """Returns what was trained answers to a split's queries, grouped by user.
+
+    Args:
+        run: What was trained.
+        trained: What came of it.
+        split: The queries to be answered.
+        generate: Whether texts are generated, beside the losses of the true responses.
+        topics: Whether generated texts are given their topics, in a task of texts.
+        retention: Whether the adapters' cost on other users' texts is measured.
+
+    Returns:
+        The predictions, with what was asked for beside them.
+    """
     users = run.task.targets
     queries = tuple(queries_of(user, split) for user in users)
     if trained.respond is None:
@@ -61,7 +84,19 @@ def answer(run: Run, trained: Trained, split: Split, *, generate: bool) -> Predi
         for asked, answers in zip(queries, answered, strict=True)
         for item, answer in zip(asked, answers, strict=True)
     ]
-    return Predictions(tuple(items), run.task, {user.user: user.history for user in users})
+    found = Predictions(tuple(items), run.task, {user.user: user.history for user in users})
+    if topics and run.task.kind == "text":
+        found = _with_topics(run, found)
+    if retention:
+        found = replace(found, retention=retention_costs(run, trained.stacks, queries))
+    return found
+
+
+def _with_topics(run: Run, predictions: Predictions) -> Predictions:
+    numbers, count = topics_of(run, [item.generated or "" for item in predictions.items])
+    items = zip(predictions.items, numbers, strict=True)
+    told = tuple(replace(item, topic=number) for item, number in items)
+    return replace(predictions, items=told, topics=count)
 
 
 def _by_stacks(

@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from milp_search.core.errors import Location, SpecError
+from milp_search.metrics.subgroups import AT, check_subgroup
 from milp_search.search.constraints import check_beside
 from milp_search.search.proposers import check_heeded
 from milp_search.space.space_file import shipped_spaces
@@ -153,16 +154,34 @@ def _check_metrics(spec: StudySpec, known: Sequence[str] | None, place: Place) -
     ]
     named += [(metric, ("metrics", position)) for position, metric in enumerate(spec.metrics)]
     for metric, keys in named:
-        if known is not None and metric not in known:
-            message = f"expected a known metric, got {metric!r}"
-            raise SpecError(message, at=place(*keys), remedy=suggestion(metric, known))
+        if known is not None:
+            with _at(place(*keys)):
+                _check_metric(metric, known)
+
+
+def _check_metric(name: str, known: Sequence[str]) -> None:
+    """Raises SpecError if a name is neither a metric's nor `METRIC@PART`, over a part of users."""
+    metric, at, part = name.partition(AT)
+    if at and metric in CLOSED_FORMS:
+        raise SpecError(
+            f"expected a metric of predictions before {AT!r}, got {name!r}",
+            remedy=f"`{metric}` is the same for every user: name it alone",
+        )
+    if metric not in known:
+        raise SpecError(f"expected a known metric, got {name!r}", remedy=suggestion(metric, known))
+    if at:
+        check_subgroup(part)
 
 
 def _check_constraints(spec: StudySpec, known: Sequence[str], place: Place) -> None:
     measured = [*(one.metric for one in spec.objectives), *spec.metrics, *CLOSED_FORMS]
     for position, constraint in enumerate(spec.constraints):
         with _at(place("constraints", position)):
-            check_measured(constraint, tuple(dict.fromkeys(measured)), known)
+            others = known
+            if known and AT in constraint.metric:
+                _check_metric(constraint.metric, known)
+                others = (*known, constraint.metric)
+            check_measured(constraint, tuple(dict.fromkeys(measured)), others)
             check_beside(constraint, spec.constraints[:position], spec.objectives)
     with _at(place("constraints")):
         check_heeded(spec.constraints, spec.proposer, spec.preset)

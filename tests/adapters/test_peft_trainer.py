@@ -378,3 +378,22 @@ def test_a_text_met_before_keeps_its_vector() -> None:
     again = trainer.embed(["new and longer", "cd", "ab"])
     assert torch.equal(first[0], again[2])
     assert torch.equal(first[1], again[1])
+
+
+def test_the_oldest_embeddings_are_forgotten_beyond_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Two vectors of 32 numbers.
+    monkeypatch.setattr(peft_trainer, "_KEPT_VECTOR_BYTES", 2 * 32 * 4)
+    trainer, embedded = PeftTrainer(BASE, SETTINGS), []
+    slow = trainer._embedded
+
+    def noted(texts: Any) -> torch.Tensor:
+        embedded.append([*texts])
+        return slow(texts)
+
+    monkeypatch.setattr(trainer, "_embedded", noted)
+    first = trainer.embed(["ab", "cd", "ef"])
+    again = trainer.embed(["ef", "cd", "ab"])
+    assert embedded == [["ab", "cd", "ef"], ["ab"]]
+    torch.testing.assert_close(again, first.flip(0))

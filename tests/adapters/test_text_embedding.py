@@ -10,7 +10,13 @@ from transformers import BertConfig, BertModel
 
 from adapters.making import llama
 from milp_search.adapters.peft_trainer import PeftTrainer
-from milp_search.adapters.text_embedding import sentence_vectors, text_embedding, tfidf_vectors
+from milp_search.adapters.text_embedding import (
+    common_embedding,
+    sentence_vectors,
+    text_embedding,
+    tfidf_embedding,
+    tfidf_vectors,
+)
 from milp_search.core.errors import ModelError
 from milp_search.core.settings import TrainingSettings
 
@@ -34,6 +40,31 @@ def test_few_or_empty_texts_have_vectors_too(texts: list[str]) -> None:
     vectors = tfidf_vectors(texts)
     assert len(vectors) == len(texts)
     assert np.isfinite(vectors).all()
+
+
+def test_a_fitted_embedding_sees_a_text_alike_whatever_stands_beside_it() -> None:
+    embed = tfidf_embedding(TEXTS)
+    np.testing.assert_array_equal(embed(TEXTS), tfidf_vectors(TEXTS))
+    np.testing.assert_allclose(embed([TEXTS[2]])[0], embed(TEXTS)[2], atol=1e-12)
+    assert cosine(embed(["an apple"])[0], embed(TEXTS)[1]) > 0.5
+    assert not embed(["words unseen", ""]).any()
+
+
+@pytest.mark.parametrize("texts", [[""], ["one"], ["one", "one"]])
+def test_an_embedding_fitted_to_little_maps_other_texts_too(texts: list[str]) -> None:
+    vectors = tfidf_embedding(texts)(["one", "two", ""])
+    assert vectors.shape[0] == 3
+    assert np.isfinite(vectors).all()
+
+
+def test_a_common_embedding_is_fitted_only_where_words_are_counted() -> None:
+    base = llama()
+    hidden = PeftTrainer(base, SETTINGS)
+    of_texts = common_embedding(hidden, TEXTS)(["engine"])
+    assert np.array_equal(of_texts, text_embedding(hidden)(["engine"]))
+    counting = PeftTrainer(base, replace(SETTINGS, embedding="tfidf"))
+    of_words = common_embedding(counting, TEXTS)(["engine"])
+    assert np.array_equal(of_words, tfidf_embedding(TEXTS)(["engine"]))
 
 
 def test_the_settings_name_the_embedding() -> None:

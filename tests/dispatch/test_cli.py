@@ -334,7 +334,9 @@ def test_bad_input_exits_2_with_one_message_that_names_the_place(tmp_path: Path,
 def test_the_lists_name_what_a_study_file_can_name() -> None:
     assert "milp_logo" in milp_search("list", "methods").stdout
     assert "quickstart" in milp_search("list", "spaces").stdout
-    assert "persona_f1" in milp_search("list", "metrics").stdout
+    metrics = milp_search("list", "metrics").stdout
+    assert "persona_f1" in metrics
+    assert "METRIC@cold_start: the quarter of users with the shortest histories" in metrics
     assert "malp" in milp_search("list", "datasets").stdout
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dispatch.small_study import small_study
+from milp_search.core.errors import SpecError
 from milp_search.data.load import load_task
 from milp_search.dispatch import drive
 from milp_search.study.spec_file import load_study_spec
@@ -48,3 +49,11 @@ def test_the_driver_loads_the_base_as_its_workers_would(
     changes = {f"dispatch.{key}": value for key, value in settings.items()}
     spec = load_study_spec(small_study(tmp_path), changes)
     assert drive.workers_device(spec) == device
+
+
+def test_retention_of_a_single_target_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    file = small_study(tmp_path, metrics="[retention@cvar]")
+    assert drive.prepare(load_study_spec(file), file).task.targets[1:]
+    file.write_text(file.read_text().replace("targets: 3", "targets: 1"))
+    with pytest.raises(SpecError, match=r"study\.yaml:8:1: expected at least 2 target users"):
+        drive.prepare(load_study_spec(file), file)

@@ -22,7 +22,10 @@ def predictions(
     labels: tuple[str, ...] = (),
     histories: Mapping[str, Sequence[tuple[str, str]]] | None = None,
 ) -> Predictions:
-    """Returns predictions of (reference, generated) pairs per user."""
+    """Returns predictions of (reference, generated) pairs per user.
+
+    The task has two topics, of which texts are about neither; adapters cost everybody 1.
+    """
     return Predictions(
         items=tuple(
             Prediction(user, "query", reference, generated, 1.0, 1)
@@ -36,4 +39,6 @@ def predictions(
             user: tuple(Interaction(user, query, response) for query, response in items)
             for user, items in (histories or {}).items()
         },
+        topics=2,
+        retention=dict.fromkeys(users, 1.0),
     )

@@ -6,6 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from metrics.making import predictions
 from milp_search.core.errors import MeasurementError
@@ -48,6 +49,25 @@ def test_rouge_l_agrees_with_the_slow_longest_common_subsequence(
     expected = 2 * shared / (len(truth) + len(answer)) if shared else 0.0
     made = predictions({"a": [(" ".join(truth), " ".join(answer))]})
     assert rouge_l(made).mean == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("truth", "answer"),
+    [
+        ("The cats' mat, 2 of them!", "two cats on the MAT"),
+        ("naïve café", "naive cafe"),
+        ("one\ntwo three", "three two one one"),
+        ("running", "run"),
+        ("", "anything"),
+    ],
+)
+def test_values_are_those_of_the_rouge_score_package_without_stemmer(
+    truth: str, answer: str
+) -> None:
+    scores = RougeScorer(["rouge1", "rougeL"], use_stemmer=False).score(truth, answer)
+    made = predictions({"a": [(truth, answer)]})
+    assert rouge_1(made).mean == scores["rouge1"].fmeasure
+    assert rouge_l(made).mean == scores["rougeL"].fmeasure
 
 
 def test_a_missing_generation_is_refused() -> None:

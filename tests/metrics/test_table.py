@@ -26,10 +26,10 @@ def of_kind(kind: TaskKind, generated: bool = True) -> Predictions:
 def test_the_metrics_are_the_announced_ones() -> None:
     assert list(METRICS) == [
         "loss", "rouge_1", "rouge_l", "persona_f1", "persona_f1_normalized",
-        "accuracy", "macro_f1", "mae", "rmse",
+        "accuracy", "macro_f1", "mae", "rmse", "diversity", "retention",
     ]  # fmt: skip
     assert {name for name, way in METRIC_DIRECTIONS.items() if way == "minimize"} == {
-        "loss", "mae", "rmse", "trainable_params",
+        "loss", "mae", "rmse", "retention", "trainable_params",
     }  # fmt: skip
 
 
@@ -68,8 +68,20 @@ def test_measurements_are_named_in_the_order_asked_for() -> None:
     assert list(measure(of_kind("text"), ["rouge_l", "loss"])) == ["rouge_l", "loss"]
 
 
+def test_a_metric_over_a_part_of_the_users_is_named_and_directed_like_the_whole() -> None:
+    names = ["rouge_l@cold_start", "loss@cvar10"]
+    assert list(measure(of_kind("text"), names)) == names
+    rouge, loss = metrics_for(names, "text")
+    assert (rouge.direction, loss.direction) == ("maximize", "minimize")
+    assert (rouge.needs_generation, loss.needs_generation) == (True, False)
+    with pytest.raises(SpecError, match="for a rating task, got 'rouge_l@cold_start'"):
+        metrics_for(names, "rating")
+
+
 def test_an_unknown_metric_is_refused_with_a_suggestion() -> None:
     with pytest.raises(SpecError, match=r"got 'rougeL'\n  Did you mean 'rouge_l'\? There are loss"):
         metrics_for(["loss", "rougeL"], "text")
+    with pytest.raises(SpecError, match="got 'rougeL@cvar'\n  Did you mean 'rouge_l'"):
+        metrics_for(["rougeL@cvar"], "text")
     with pytest.raises(SpecError, match="got 'xyzzy'\n  There are loss, rouge_1"):
         metrics_for(["xyzzy"], "text")

@@ -181,6 +181,24 @@ def test_bounds_on_other_metrics_are_axs_constraints_and_on_objectives_threshold
     assert better == {"loss": True, "rouge_l": False, "trainable_params": True, "mae": False}
 
 
+def test_metrics_over_a_part_of_the_users_are_metrics_of_ax() -> None:
+    objectives = [LOSS, Objective("loss@cvar10", "minimize", 4.0)]
+    experiment = ax_experiment(small_space(), objectives, constraints=["mae@cold_start <= 2"])
+    config = experiment.optimization_config
+    assert config.objective.metric_names == ["loss", "loss@cvar10"]
+    assert ax_constraints(experiment) == (OutcomeConstraint("mae@cold_start", "<=", 2.0),)
+    strategy = saas_nehvi_generation_strategy(
+        small_space(), objectives, preset="tiny", constraints=["mae@cold_start <= 2"]
+    )
+    [[run]] = strategy.gen(experiment, n=1)
+    trial = experiment.new_trial(run).mark_running(no_runner_required=True)
+    values = {"loss": 2.0, "loss@cvar10": 3.0, "mae@cold_start": 1.0}
+    attach(experiment, trial, {name: Measurement(value) for name, value in values.items()})
+    trial.mark_completed()
+    (read,) = ax_trials(experiment, experiment.lookup_data(), [*values])
+    assert {name: one.mean for name, one in read.measurements.items()} == values
+
+
 def test_one_objective_has_constraints_beside_it_and_none_on_it() -> None:
     experiment = ax_experiment(small_space(), [LOSS], constraints=["loss <= 2", "mae <= 1"])
     assert ax_constraints(experiment) == (OutcomeConstraint("mae", "<=", 1.0),)

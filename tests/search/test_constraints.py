@@ -19,6 +19,9 @@ LOSS = Objective("loss", "minimize", 3.0)
 def test_a_text_states_a_constraint() -> None:
     expected = OutcomeConstraint("trainable_params", "<=", 4000.0)
     assert parse_constraint("trainable_params <= 4000") == expected
+    part = OutcomeConstraint("rouge_l@cold_start", ">=", 0.1)
+    assert parse_constraint("rouge_l@cold_start >= 0.1") == part
+    assert str(part) == "rouge_l@cold_start >= 0.1"
     assert parse_constraint("rouge_l>=0.05") == OutcomeConstraint("rouge_l", ">=", 0.05)
 
 

@@ -148,6 +148,22 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         (LEAST + "proposer: sobel\n", "5:1", "did you mean `sobol`"),
         (LEAST + "preset: papers\n", "5:1", "did you mean `paper`"),
         (LEAST + "metrics: [mea]\n", "5:11", "did you mean `mae`"),
+        (LEAST + "metrics: [mea@cvar]\n", "5:11", "got 'mea@cvar'\n  did you mean `mae`"),
+        (LEAST + "metrics: [mae@coldstart]\n", "5:11", "did you mean `cold_start`"),
+        (LEAST + "metrics: [mae@cvar0]\n", "5:11", "cvar1 to cvar99.* got 'cvar0'"),
+        (LEAST + "metrics: [mae@]\n", "5:11", "expected a part of the users .* got ''"),
+        (LEAST + "metrics: [trainable_params@cvar]\n", "5:11", "same for every user: name it"),
+        (
+            LEAST + "  - {metric: mae@cold, direction: minimize}\n",
+            "5:6",
+            "expected a part of the users",
+        ),
+        (LEAST + "constraints: [loss@cold <= 2]\n", "5:15", "expected a part of the users"),
+        (
+            LEAST + "constraints: [rouge_l@cold_start >= 0.1]\n",
+            "5:15",
+            "add `rouge_l@cold_start` to `metrics`",
+        ),
         (LEAST + "constraints: loss <= 2\n", "5:1", "constraints: expected a list, got 'loss <="),
         (LEAST + "constraints: [loss < 2]\n", "5:15", "constraints.0: expected a constraint such"),
         (LEAST + "constraints: [{loss: 2}]\n", "5:15", "a constraint such as .*, got .*'loss': 2"),
@@ -197,6 +213,21 @@ def test_a_bad_file_is_refused_at_its_place(
     with pytest.raises(SpecError, match=message) as caught:
         load_study_spec(write(text), metrics=METRICS)
     assert f"first.yaml:{place}" in str(caught.value)
+
+
+def test_a_metric_may_be_named_over_a_part_of_the_users(write: Write, tmp_path: Path) -> None:
+    text = LEAST + "  - {metric: loss@cvar10, direction: minimize}\n"
+    text += "metrics: [rouge_l@cold_start, mae@high_activity]\n"
+    text += "constraints: [rouge_l@cold_start >= 0.1, loss@cvar10 <= 4]\n"
+    spec = load_study_spec(write(text), metrics=METRICS)
+    assert [one.metric for one in spec.objectives] == ["loss", "rouge_l", "loss@cvar10"]
+    assert spec.metrics == ("rouge_l@cold_start", "mae@high_activity")
+    assert spec.constraints[0] == OutcomeConstraint("rouge_l@cold_start", ">=", 0.1)
+    path = write_resolved(spec, tmp_path, versions={}, data_fingerprint="")
+    again = load_study_spec(path, metrics=METRICS)
+    assert (again.objectives, again.metrics, again.constraints) == (
+        spec.objectives, spec.metrics, spec.constraints,
+    )  # fmt: skip
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
