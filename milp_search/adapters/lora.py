@@ -32,7 +32,7 @@ def lora_config(plan: AdapterPlan, shape: ModelShape) -> LoraConfig:
         raise ModelError(f"the base model has no linear maps for target_maps={plan.target_maps!r}")
     ranks = {
         module_path(shape, layer, linear): plan.ranks[layer]
-        for layer, linear in _placed(plan, shape)
+        for layer, linear in placed(plan, shape)
     }
     # Rank patterns are regular expressions; `$`-anchored full paths match one module each.
     patterns = {path.replace(".", r"\.") + "$": rank for path, rank in ranks.items()}
@@ -58,7 +58,7 @@ def fresh_adapter(key: str, plan: AdapterPlan, shape: ModelShape, seed: int) -> 
     the order of training nor the other layers of the plan change it.
     """
     tensors = {}
-    for layer, linear in _placed(plan, shape):
+    for layer, linear in placed(plan, shape):
         path = module_path(shape, layer, linear)
         bound = 1 / math.sqrt(linear.d_in)  # kaiming_uniform_ with a = sqrt(5)
         uniform = torch.rand(plan.ranks[layer], linear.d_in, generator=generator(seed, key, path))
@@ -155,7 +155,8 @@ def _lora_layers(model: Any) -> dict[str, Any]:
     return {path: module for path, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
-def _placed(plan: AdapterPlan, shape: ModelShape) -> Iterator[tuple[int, LinearMap]]:
+def placed(plan: AdapterPlan, shape: ModelShape) -> Iterator[tuple[int, LinearMap]]:
+    """Yields the layer and map of each LoRA of a plan, in the order of an adapter's tensors."""
     for layer in plan.active_layers:
         for linear in shape.targets(plan.target_maps):
             yield layer, linear

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from itertools import groupby, islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -30,7 +30,19 @@ from milp_search.adapters.lora import (
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 
+
+class Supervised(Protocol):
+    """A text of which some tokens are targets."""
+
+    @property
+    def supervised(self) -> int:
+        """The number of targets."""
+        ...
+
+
 T = TypeVar("T")
+Row = TypeVar("Row", bound=Supervised)
+Piece = TypeVar("Piece", bound=Sized)
 
 _PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
 _KEPT_VECTOR_BYTES = 256 * 2**20  # ours: what embeddings kept from call to call may take
@@ -88,7 +100,7 @@ class PeftTrainer:
     def _embedded(self, texts: Sequence[str]) -> torch.Tensor:
         rows = [self.encode(Example(text, "")) for text in texts]
         vectors = torch.zeros(len(rows), self.base.model.config.hidden_size)
-        for places in _batches(rows, self._predict_tokens):
+        for places in _batches(rows, predict_tokens(self.halvings)):
             ids, mask, _ = training_batch([rows[i] for i in places], self._pad, self.base.device)
             output = self.base.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
             hidden, weights = output.hidden_states[-1].float(), mask.unsqueeze(-1).float()
@@ -119,11 +131,12 @@ class PeftTrainer:
 
     def _answer(self, job: PredictJob) -> list[Answer]:
         rows = [self.encode(example) for example in job.examples]
-        losses = _in_batches(rows, self._losses, self._predict_tokens)
+        tokens = predict_tokens(self.halvings)
+        losses = in_batches(rows, self._losses, tokens)
         texts: list[str] | list[None] = [None] * len(rows)
         if job.generate:
             prompts = [self.encode_prompt(example) for example in job.examples]
-            texts = _in_batches(prompts, self._generate, self._predict_tokens)
+            texts = in_batches(prompts, self._generate, tokens)
         return [
             Answer(loss, row.supervised, text)
             for loss, row, text in zip(losses, rows, texts, strict=True)
@@ -131,28 +144,12 @@ class PeftTrainer:
 
     def _losses(self, rows: Sequence[Encoded]) -> list[float]:
         ids, mask, targets = training_batch(rows, self._pad, self.base.device)
-        losses = token_losses(self.base.model, ids, mask, targets)
-        counts = (targets[:, 1:] != -100).sum(1).clamp(min=1)
-        return [float(loss) for loss in (losses.sum(1) / counts).cpu()]
+        return row_means(token_losses(self.base.model, ids, mask, targets), targets)
 
     def _generate(self, rows: Sequence[Encoded]) -> list[str]:
-        tokenizer = self.base.tokenizer
         ids, mask = generation_batch(rows, self._pad, self.base.device)
-        output = self.base.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            do_sample=False,
-            # Some models ship a penalty that forbids what the prompt says; copying is our point.
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            max_new_tokens=self.settings.max_new_tokens,
-            pad_token_id=self._pad,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        texts: list[str] = tokenizer.batch_decode(
-            output[:, ids.shape[1] :], skip_special_tokens=True
-        )
-        return [text.strip() for text in texts]
+        new = self.settings.max_new_tokens
+        return greedy_texts(self.base, new, input_ids=ids, attention_mask=mask)
 
     def encode(self, example: Example) -> Encoded:
         """Returns the token ids of an example."""
@@ -162,10 +159,6 @@ class PeftTrainer:
         """Returns the token ids of an example's prompt, to be continued."""
         room = self.settings.max_length - self.settings.max_new_tokens
         return encode_prompt(self.base.tokenizer, example.prompt, room)
-
-    @property
-    def _predict_tokens(self) -> int:
-        return _PREDICT_TOKENS >> self.halvings
 
     @property
     def _pad(self) -> int:
@@ -204,28 +197,46 @@ def fit(
 ) -> list[float]:
     """Trains the weights in place, one batch of rows per optimiser step; returns the steps' losses.
 
+    See `descend`.
+    """
+
+    def losses(rows: Sequence[Encoded]) -> torch.Tensor:
+        return token_losses(model, *training_batch(rows, pad, model.device))
+
+    return descend(weights, steps, losses, settings, halvings)
+
+
+def descend(
+    weights: Sequence[torch.nn.Parameter],
+    steps: Sequence[Sequence[Row]],
+    losses: Callable[[Sequence[Row]], torch.Tensor],
+    settings: TrainingSettings,
+    halvings: int = 0,
+) -> list[float]:
+    """Trains the weights in place, one batch of rows per optimiser step; returns the steps' losses.
+
     AdamW with the settings' schedule (linear: MiLP, section 3.3); the loss is the mean over all
-    supervised tokens of the step, whatever the micro-batches.
+    supervised tokens of the step, whatever the micro-batches, each of which `losses` turns into
+    the losses of its tokens.
     """
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     schedule = LambdaLR(optimizer, lambda step: rate_factor(step, len(steps), settings))
     size = max((settings.micro_batch or settings.batch_size) >> halvings, 1)
-    losses = []
+    totals = []
     for rows in steps:
         supervised = sum(row.supervised for row in rows)
-        total = torch.zeros((), device=model.device)
+        total = torch.zeros((), device=weights[0].device)
         for first in range(0, len(rows), size):
-            batch = training_batch(rows[first : first + size], pad, model.device)
-            loss = token_losses(model, *batch).sum() / max(supervised, 1)
+            loss = losses(rows[first : first + size]).sum() / max(supervised, 1)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        losses.append(total)
-    return [float(loss) for loss in losses]
+        totals.append(total)
+    return [float(total) for total in totals]
 
 
 def rate_factor(step: int, steps: int, settings: TrainingSettings) -> float:
@@ -241,7 +252,12 @@ def token_losses(
     model: Any, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     """Returns each target's negative log-likelihood in nats (rows x length - 1); 0 elsewhere."""
-    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    return target_losses(model(input_ids=ids, attention_mask=mask).logits, targets)
+
+
+def target_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Returns each target's negative log-likelihood in nats (rows x length - 1); 0 elsewhere."""
+    logits = logits[:, :-1].float()
     # Not over a transposed dimension: torch's sums are ten times less exact there.
     losses = cross_entropy(
         logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100, reduction="none"
@@ -249,8 +265,41 @@ def token_losses(
     return losses.view(logits.shape[:2])
 
 
-def _in_batches(
-    rows: Sequence[Encoded], answer: Callable[[Sequence[Encoded]], Sequence[T]], tokens: int
+def row_means(losses: torch.Tensor, targets: torch.Tensor) -> list[float]:
+    """Returns each row's mean over its targets; 0 for a row without any."""
+    counts = (targets[:, 1:] != -100).sum(1).clamp(min=1)
+    return [float(loss) for loss in (losses.sum(1) / counts).cpu()]
+
+
+def greedy_texts(base: BaseModel, new: int, **prompts: torch.Tensor) -> list[str]:
+    """Returns at most `new` tokens after each prompt, as text; prompts are padded on the left.
+
+    They are `input_ids` or `inputs_embeds`, with their `attention_mask`.
+    """
+    tokenizer = base.tokenizer
+    output = base.model.generate(
+        **prompts,
+        do_sample=False,
+        # Some models ship a penalty that forbids what the prompt says; copying is our point.
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        max_new_tokens=new,
+        pad_token_id=int(tokenizer.pad_token_id),
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    # Of prompts that are ids the output begins with them.
+    given = prompts["input_ids"].shape[1] if "input_ids" in prompts else 0
+    texts: list[str] = tokenizer.batch_decode(output[:, given:], skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def predict_tokens(halvings: int) -> int:
+    """Returns the bound on one forward pass of evaluation (rows x length)."""
+    return _PREDICT_TOKENS >> halvings
+
+
+def in_batches(
+    rows: Sequence[Piece], answer: Callable[[Sequence[Piece]], Sequence[T]], tokens: int
 ) -> list[T]:
     """Returns one answer per row, in order, however the rows are batched."""
     answers: dict[int, T] = {}
@@ -260,7 +309,7 @@ def _in_batches(
     return [answers[place] for place in range(len(rows))]
 
 
-def _batches(rows: Sequence[Encoded], tokens: int) -> Iterator[list[int]]:
+def _batches(rows: Sequence[Sized], tokens: int) -> Iterator[list[int]]:
     """Yields the rows' indices in groups of similar length, of at most `tokens` rows x length."""
     order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     batch: list[int] = []

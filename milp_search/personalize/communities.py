@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -13,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from milp_search.adapters.text_embedding import Embed
 from milp_search.core.records import Interaction, UserTask
+from milp_search.personalize.item_vectors import item_vectors
 
 
 def profile_vectors(users: Sequence[UserTask], embed: Embed) -> np.ndarray:
@@ -23,13 +23,7 @@ def profile_vectors(users: Sequence[UserTask], embed: Embed) -> np.ndarray:
 
     Source: LoGo, Eq. 5.
     """
-    items = [item for user in users for item in user.history]
-    queries = embed([item.query for item in items])
-    responses = embed([item.response for item in items])
-    pairs = np.concatenate([queries, responses], axis=1)
-    borders = np.cumsum([0, *(len(user.history) for user in users)])
-    means = [pairs[a:b].mean(axis=0) for a, b in pairwise(borders)]
-    vectors = np.stack(means)
+    vectors = np.stack([one.mean(axis=0) for one in item_vectors(users, embed)])
     # The common part of all users says nothing of communities and would swamp the rest.
     vectors = vectors - vectors.mean(axis=0)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -15,10 +15,12 @@ from milp_search.personalize.method import Method, Run, Stacks, Trained
 from milp_search.personalize.milp import milp, milp_injection_only, milp_tuning_only
 from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
+from milp_search.personalize.p2p import p2p
 from milp_search.personalize.retention import retention_costs
 from milp_search.personalize.reuse import run_held_out_examples
 from milp_search.personalize.topics import topics_of
 from milp_search.personalize.tplp import tplp
+from milp_search.personalize.uelp import uelp
 
 Split = Literal["validation", "test"]
 
@@ -27,6 +29,8 @@ METHODS: dict[str, Method] = {
     "tplp": tplp,
     "malp": malp,
     "oppu": oppu,
+    "p2p": p2p,
+    "uelp": uelp,
     "milp": milp,
     "milp_tuning_only": milp_tuning_only,
     "milp_injection_only": milp_injection_only,

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from adapters.making import llama
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, Answer, PredictJob, TrainJob
 from milp_search.core.methods import METHODS
 from milp_search.core.plan import AdapterPlan, TrialPlan
@@ -20,6 +21,7 @@ SETTINGS = TrainingSettings(
     learning_rate=1e-2, batch_size=2, global_steps=5, max_length=400, max_new_tokens=3
 )
 RANKS = AdapterPlan((1, 0, 2))
+_BASE = llama()
 
 
 def item(user: str, part: str, number: int, time: float | None = None) -> Interaction:
@@ -61,7 +63,8 @@ class Recorder:
 
     def __init__(self, behind: AdapterTrainer | None = None):
         self.settings, self.halvings, self.behind = SETTINGS, 0, behind
-        self.base: Any = behind.base if behind else None
+        # Some methods work inside the base, whatever the trainer does.
+        self.base: Any = behind.base if behind else _BASE
         self.jobs: list[TrainJob] = []
         self.trained: list[Adapter] = []
         self.asked: list[PredictJob] = []
