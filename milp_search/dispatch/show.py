@@ -165,9 +165,15 @@ def print_names(what: str, console: Console) -> None:
     for name, text in sorted(rows.items()):
         console.print(f"{name:{width}}  {text}", markup=False, highlight=False, soft_wrap=True)
     if what == "metrics":
-        parts = "; ".join(f"METRIC{AT}{name}: {text}" for name, text in SUBGROUPS.items())
-        line = f"Each of predictions over a part of the users too: {parts}."
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print_parts(console)
+
+
+def _print_parts(console: Console) -> None:
+    """Prints once what may be added to the name of every metric of predictions."""
+    console.print(f"All but trainable_params may be measured over a part of users, METRIC{AT}PART:")
+    width = max(map(len, SUBGROUPS)) + 1
+    for name, text in SUBGROUPS.items():
+        console.print(f"{AT + name:{width}}  {text}", markup=False, highlight=False)
 
 
 def _first_comment(path: Path) -> str:

@@ -43,6 +43,13 @@ from milp_search.study.whole_file import write_whole
 
 TRAINABLE_PARAMS = "trainable_params"
 
+# Where operations on tensors stand, whose errors tell of shapes, types and devices.
+_LIBRARIES = Path(torch.__file__).parents[1]
+_OF_NUMBERS = (
+    Path(__file__).parents[1],
+    *(_LIBRARIES / name for name in ("torch", "transformers", "peft")),
+)
+
 
 @dataclass(frozen=True)
 class RunnerFactory:
@@ -281,13 +288,30 @@ def write_outcome(folder: Path, job: Job, outcome: Outcome) -> None:
 def log_failure(folder: Path, job: Job, error: Exception) -> None:
     """Writes an exception's traceback to the study's log.
 
-    Messages may quote users' texts, so only those of our own, of torch and of the system stand.
+    Messages may quote users' texts, so only those stand that cannot.
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
-    told = isinstance(error, MilpSearchError | RuntimeError | OSError)
-    message = f": {error}" if told else ""
+    message = f": {error}" if quotes_nobody(error) else ""
     with open(folder / "log.txt", "a", encoding="utf-8") as log:
         log.write(f"--- {job.name}\n{frames}{type(error).__name__}{message}\n")
+
+
+def quotes_nobody(error: Exception) -> bool:
+    """Returns whether an exception's message cannot hold a user's text.
+
+    Ours quote none. The system's tell of files, and carry its error number; other libraries raise
+    the same kind with words of their own. Torch's know numbers only: they come out of torch or
+    out of an operation in the code of a model, and other libraries' errors of that kind do not.
+    """
+    if isinstance(error, MilpSearchError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno is not None
+    frames = traceback.extract_tb(error.__traceback__)
+    innermost = Path(frames[-1].filename) if frames else Path()
+    return isinstance(error, RuntimeError) and any(
+        innermost.is_relative_to(folder) for folder in _OF_NUMBERS
+    )
 
 
 def _plain(value: Any) -> Any:

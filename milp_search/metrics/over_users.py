@@ -88,8 +88,9 @@ def conditional_value_at_risk(
     trials compare user by user; their standard error is that of the estimate for large n. Where
     the share is one user's or less, the error is unknown.
 
-    Source: Rockafellar and Uryasev (2000), Optimization of conditional value-at-risk, Eq. 4 to 6;
-    for the error Trindade et al. (2007), Financial prediction with constrained tail risk.
+    Source: Rockafellar and Uryasev (2000), Optimization of conditional value-at-risk, Theorem 1,
+    and (2002), Conditional value-at-risk for general loss distributions, for the user at the
+    border; for the error Trindade et al. (2007), Financial prediction with constrained tail risk.
 
     Args:
         values: The users' values.

@@ -17,8 +17,7 @@ from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
 from milp_search.personalize.p2p import p2p
 from milp_search.personalize.retention import retention_costs
-from milp_search.personalize.reuse import run_held_out_examples
-from milp_search.personalize.topics import topics_of
+from milp_search.personalize.reuse import run_held_out_examples, run_topics
 from milp_search.personalize.tplp import tplp
 from milp_search.personalize.uelp import uelp
 
@@ -97,7 +96,7 @@ def answer(
 
 
 def _with_topics(run: Run, predictions: Predictions) -> Predictions:
-    numbers, count = topics_of(run, [item.generated or "" for item in predictions.items])
+    numbers, count = run_topics(run, [item.generated or "" for item in predictions.items])
     items = zip(predictions.items, numbers, strict=True)
     told = tuple(replace(item, topic=number) for item, number in items)
     return replace(predictions, items=told, topics=count)

@@ -336,7 +336,8 @@ def test_the_lists_name_what_a_study_file_can_name() -> None:
     assert "quickstart" in milp_search("list", "spaces").stdout
     metrics = milp_search("list", "metrics").stdout
     assert "persona_f1" in metrics
-    assert "METRIC@cold_start: the quarter of users with the shortest histories" in metrics
+    assert "METRIC@PART" in metrics
+    assert "@cold_start     the quarter of users with the shortest histories" in metrics
     assert "malp" in milp_search("list", "datasets").stdout
 
 
