@@ -14,7 +14,8 @@ from milp_search.adapters import peft_trainer
 from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.jobs import Answer, Example, TrainJob
 from milp_search.adapters.peft_trainer import PeftTrainer
-from milp_search.adapters.soft_prompt import UserEncoder, answer_softly, fit_encoder
+from milp_search.adapters.soft_prompt import answer_softly, fit_encoder
+from milp_search.adapters.user_encoder import UserEncoder
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 
@@ -110,12 +111,10 @@ def test_a_short_window_has_a_shorter_soft_prompt(length: int) -> None:
 
 
 def test_untrained_all_users_have_one_soft_prompt_of_the_bases_own_embeddings() -> None:
-    encoder = fit_encoder(TRAINER, replace(JOB, epochs=0), PASTS)
-    soft = encoder(PASTS)
+    soft = fit_encoder(TRAINER, replace(JOB, epochs=0), PASTS)(PASTS)
     known = BASE.model.get_input_embeddings().weight
-    for vector in soft[0]:
-        assert any(torch.equal(vector, token) for token in known)
-    assert all(torch.equal(one, soft[0]) for one in soft)
+    assert all(any(torch.equal(vector, token) for token in known) for vector in soft[0])
+    assert torch.equal(soft, soft[:1].expand(len(PASTS), VECTORS, -1))
 
 
 def test_neither_neighbours_nor_their_number_change_a_soft_prompt() -> None:
@@ -137,18 +136,20 @@ def test_the_order_of_a_past_counts_and_only_its_latest_items() -> None:
 def test_it_learns_whose_text_is_whose() -> None:
     """Two users answer the same prompt with texts of their own; only the past tells them."""
     pair = (Example("ab cd", " xyz"), Example("ab cd", " uvw"))
-    job = replace(JOB, examples=pair * 2, epochs=40)
     pasts = (PASTS[0], PASTS[3])
-    encoder = fit_encoder(TRAINER, job, pasts * 2)
-    before = answer_softly(
-        TRAINER, fit_encoder(TRAINER, replace(job, epochs=0), pasts * 2), pair, pasts,
-        generate=False,
-    )  # fmt: skip
-    after = answer_softly(TRAINER, encoder, pair, pasts, generate=True)
-    swapped = answer_softly(TRAINER, encoder, pair, pasts[::-1], generate=False)
-    for old, own, other in zip(before, after, swapped, strict=True):
-        assert own.loss < old.loss / 2
-        assert own.loss < other.loss - 1
+    trainer = PeftTrainer(BASE, replace(SETTINGS, learning_rate=3e-3, batch_size=4))
+    jobs = [replace(JOB, examples=pair * 2, epochs=epochs) for epochs in (0, 80)]
+    fresh, learnt = (fit_encoder(trainer, job, pasts * 2) for job in jobs)
+
+    def losses(encoder: UserEncoder, pasts: tuple[torch.Tensor, ...]) -> list[float]:
+        found = answer_softly(trainer, encoder, pair, pasts, generate=False)
+        return [one.loss for one in found]
+
+    before, own = losses(fresh, pasts), losses(learnt, pasts)
+    others = losses(learnt, pasts[::-1])
+    for first, mine, other in zip(before, own, others, strict=True):
+        assert mine < first - 1.5
+        assert mine < other - 1
 
 
 def test_training_and_answering_leave_the_base_bit_for_bit_alone() -> None:
