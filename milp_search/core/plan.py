@@ -68,7 +68,7 @@ class TrialPlan:
         global_users: How many target users, drawn by the seed, the global adapters learn from;
             None is all of them (LoGo, Fig. 5b).
         global_periods: After how many of the T periods the global chain ends; None is after the
-            last (LoGo, Fig. 6).
+            last (LoGo, Fig. 6), 0 trains no global adapter.
         seed: The seed of this plan's training; None leaves it to the study.
     """
 

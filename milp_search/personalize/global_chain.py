@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 
 from milp_search.adapters.jobs import Adapter, TrainJob
 from milp_search.core.records import UserTask
@@ -49,7 +48,7 @@ def global_chains(run: Run) -> list[list[Adapter]]:
     ]
     chains = [periods([user.history for user in group], run.plan.time_splits) for group in members]
     found: list[list[Adapter]] = [[] for _ in chains]
-    for period in range(min(max(map(len, chains)), run.plan.global_periods or sys.maxsize)):
+    for period in range(max(map(len, chains)))[: run.plan.global_periods]:
         alive = [place for place, chain in enumerate(chains) if period < len(chain)]
         jobs = [
             TrainJob(

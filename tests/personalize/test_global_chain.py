@@ -146,3 +146,10 @@ def test_a_chain_that_ends_early_has_trained_the_very_same_until_then() -> None:
         assert [replace(job, start=None) for job in jobs] == [
             replace(job, start=None) for job in chains(whole)[key][:2]
         ]
+
+
+def test_without_any_period_there_is_no_global_adapter() -> None:
+    recorder = Recorder()
+    stacks = global_adapters(run_of(plan("logo", global_periods=0), recorder))
+    assert recorder.jobs == []
+    assert set(stacks.values()) == {()}

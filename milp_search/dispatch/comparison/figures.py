@@ -31,6 +31,7 @@ PERIODS = 5  # LoGo, Figure 6
 
 GROUPS = (
     Row("OPPU", "oppu"),
+    Row("LoGo, local alone", "logo", {"global_periods": 0}),
     Row("LoGo, global alone", "logo_global"),
     Row("LoGo", "logo"),
     Row("OPPU + RAG", "oppu_rag"),
