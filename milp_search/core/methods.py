@@ -79,6 +79,13 @@ METHODS: dict[str, MethodTraits] = {
     "oppu": _oppu("One LoRA per user on q and v (OPPU)", _NO_ITEMS),
     "oppu_rag": _oppu("OPPU with retrieved items in the prompt (OPPU+RAG)", _WITH_ITEMS),
     "oppu_pag": _oppu("OPPU with retrieved items and a profile (OPPU+PAG)", _WITH_PROFILE),
+    "per_pcs": MethodTraits(
+        "Adapters composed of the pieces that other users share (PER-PCS)",
+        defaults=_NO_ITEMS,
+        retrieval=True,
+        target_maps="q_v",
+        open_base=True,
+    ),
     "milp": _milp("Memory injection, then instruction tuning (MiLP)", injection=True),
     "milp_tuning_only": _milp("MiLP without memory injection"),
     "milp_injection_only": _milp("MiLP without instruction tuning"),

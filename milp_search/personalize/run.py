@@ -14,6 +14,7 @@ from milp_search.personalize.method import Method, Run, Stacks, Trained
 from milp_search.personalize.milp import milp, milp_injection_only, milp_tuning_only
 from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
+from milp_search.personalize.per_pcs import per_pcs
 from milp_search.personalize.reuse import run_held_out_examples
 from milp_search.personalize.tplp import tplp
 
@@ -24,6 +25,7 @@ METHODS: dict[str, Method] = {
     "tplp": tplp,
     "malp": malp,
     "oppu": oppu,
+    "per_pcs": per_pcs,
     "milp": milp,
     "milp_tuning_only": milp_tuning_only,
     "milp_injection_only": milp_injection_only,
