@@ -86,6 +86,12 @@ METHODS: dict[str, MethodTraits] = {
         target_maps="q_v",
         open_base=True,
     ),
+    "hydra": MethodTraits(
+        "Reranked items and the best of several answers of the base model (HYDRA)",
+        defaults=_WITH_ITEMS,
+        retrieval=True,
+        adapter=False,
+    ),
     "milp": _milp("Memory injection, then instruction tuning (MiLP)", injection=True),
     "milp_tuning_only": _milp("MiLP without memory injection"),
     "milp_injection_only": _milp("MiLP without instruction tuning"),

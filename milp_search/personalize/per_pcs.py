@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from milp_search.adapters.jobs import Adapter, Example, TrainJob
 from milp_search.adapters.pieces import Pieces, composed, train_gates
 from milp_search.core.records import UserTask
 from milp_search.personalize.communities import communities
 from milp_search.personalize.local import tune_on_instructions
-from milp_search.personalize.method import Run, Stacks
+from milp_search.personalize.method import Run, Stacks, as_targets
 from milp_search.personalize.reuse import run_profile_vectors, run_training_examples
 
 _TOP = 3  # PER-PCS: pieces that one layer is composed of
@@ -48,14 +47,13 @@ def sharers(run: Run) -> tuple[UserTask, ...]:
     history, they are the targets themselves. Of more than 32, the longest histories are grouped
     by their profile vectors, and the most active user of each group shares.
     """
-    others = [UserTask(one.user, one.interactions, (), ()) for one in run.task.others]
-    candidates = [user for user in others if user.history]
+    candidates = [user for user in as_targets(run.task.others) if user.history]
     if len(candidates) < _FEWEST:
         candidates = [user for user in run.task.targets if user.history]
     if len(candidates) <= _SHARERS:
         return tuple(candidates)
     active = sorted(candidates, key=lambda user: -len(user.history))[:_CANDIDATES]
-    vectors = run_profile_vectors(_among(run, active))
+    vectors = run_profile_vectors(run.among(active))
     groups = communities(vectors, _SHARERS, run.seed)
     return tuple(active[group[0]] for group in groups)
 
@@ -64,7 +62,7 @@ def _pool(run: Run, sharing: Sequence[UserTask]) -> Mapping[str, Pieces]:
     """Returns the pieces by the sharer whose they are."""
     if not sharing:
         return {}
-    their = _among(run, sharing)
+    their = run.among(sharing)
     shown = run_training_examples(their)
     adapters = tune_on_instructions(their, {}, shuffle=True, examples=shown)
     return {
@@ -94,8 +92,3 @@ def _stack(
     trainer = run.trainer
     base, settings = trainer.base, trainer.settings
     return (composed(base, others, _TOP, examples, f"local:{user}", settings, trainer.halvings),)
-
-
-def _among(run: Run, users: Sequence[UserTask]) -> Run:
-    """Returns the run as if these users were the targets."""
-    return replace(run, task=replace(run.task, targets=tuple(users)))

@@ -8,6 +8,7 @@ from milp_search.adapters.jobs import Answer, PredictJob
 from milp_search.core.errors import SpecError
 from milp_search.core.records import Interaction, Prediction, Predictions, UserTask
 from milp_search.personalize.base import base
+from milp_search.personalize.hydra import hydra
 from milp_search.personalize.logo import logo, logo_global
 from milp_search.personalize.malp import malp
 from milp_search.personalize.method import Method, Run, Stacks, Trained
@@ -26,6 +27,7 @@ METHODS: dict[str, Method] = {
     "malp": malp,
     "oppu": oppu,
     "per_pcs": per_pcs,
+    "hydra": hydra,
     "milp": milp,
     "milp_tuning_only": milp_tuning_only,
     "milp_injection_only": milp_injection_only,

@@ -145,10 +145,13 @@ def test_held_out_and_other_users_texts_reach_neither_training_nor_embedding(
     _, recorder = trained(method, make)
     seen = {mark for job in recorder.jobs for mark in read(job)}
     seen |= {mark for text in recorder.embedded for mark in marks(text)}
-    assert seen <= past(*USERS)
+    # HYDRA's shared parts learn from whoever is no target, too.
+    allowed = past(*USERS) | {f"zenopast{n}" for n in range(4 * (method == "hydra"))}
+    assert seen <= allowed
 
 
-@every_method
+# HYDRA asks for several answers to each query; see test_hydra.py.
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "hydra"])
 def test_a_query_is_answered_from_its_users_history_alone(method: str) -> None:
     for split in ("validation", "test"):
         recorder = made(method)
@@ -189,7 +192,7 @@ def test_another_seed_gives_other_adapters(method: str) -> None:
     assert all(one[user] != other[user] for user in USERS)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "tplp"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("tplp", "hydra")])
 def test_a_plan_without_rank_answers_like_the_base_model(method: str) -> None:
     recorder = TRAINERS["real"]()
     for name in ("base", method):
