@@ -13,9 +13,8 @@ from torch.nn.functional import cosine_similarity
 
 from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.encoding import Encoded, encode, training_batch
-from milp_search.adapters.jobs import Adapter, Example, TrainJob
+from milp_search.adapters.jobs import Adapter, AdapterTrainer, Example, TrainJob
 from milp_search.adapters.peft_trainer import fit, step_plan
-from milp_search.core.settings import TrainingSettings
 
 Addition = Callable[[torch.Tensor], torch.Tensor]
 """The inputs of a linear map (... x d_in) to what is added to its outputs (... x d_out)."""
@@ -50,42 +49,35 @@ def added(base: BaseModel, additions: Mapping[str, Addition]) -> Iterator[None]:
             handle.remove()
 
 
-def train_gates(
-    base: BaseModel, adapter: Adapter, job: TrainJob, settings: TrainingSettings, halvings: int = 0
-) -> Pieces:
+def train_gates(trainer: AdapterTrainer, adapter: Adapter, job: TrainJob) -> Pieces:
     """Returns the adapter's pieces, each with a gate trained while base and adapter are frozen.
 
     A map answers `W x + sigmoid(g x) s B A x` for each token's input `x`, with s the plan's
     scaling. Gates start at 0, which halves every piece, and learn the job's examples by AdamW as
-    the settings say; without steps they stay there. Of the job, examples, order and length count.
+    the trainer's settings say; without steps they stay there. Of the job, examples, order and
+    length count; the gates live inside the trainer's base while this runs.
 
     Source: Tan et al. 2024a (PER-PCS), post-hoc gates.
     """
-    device, scaling = base.device, adapter.plan.alpha_over_rank
+    base, settings, scaling = trainer.base, trainer.settings, adapter.plan.alpha_over_rank
     gates = {
-        path: nn.Parameter(torch.zeros(a.shape[1], device=device))
+        path: nn.Parameter(torch.zeros(a.shape[1], device=base.device))
         for path, (a, _) in adapter.tensors.items()
     }
     additions = {
-        path: _gated(gates[path], a.to(device), scaling * b.to(device))
+        path: _gated(gates[path], a.to(base.device), scaling * b.to(base.device))
         for path, (a, b) in adapter.tensors.items()
     }
     rows = [encode(base.tokenizer, one, settings.max_length) for one in job.examples]
     steps = [[rows[place] for place in step] for step in step_plan(job, settings)]
     with added(base, additions):
-        fit(base.model, [*gates.values()], steps, settings, _pad(base), halvings)
+        fit(base.model, [*gates.values()], steps, settings, _pad(base), trainer.halvings)
     return Pieces(adapter, {path: gate.detach().cpu() for path, gate in gates.items()})
 
 
 @torch.no_grad()
 def composed(
-    base: BaseModel,
-    pool: Sequence[Pieces],
-    top: int,
-    examples: Sequence[Example],
-    key: str,
-    settings: TrainingSettings,
-    halvings: int = 0,
+    trainer: AdapterTrainer, pool: Sequence[Pieces], top: int, examples: Sequence[Example], key: str
 ) -> Adapter:
     """Returns an adapter made of the pieces that suit the examples best, without training.
 
@@ -96,21 +88,21 @@ def composed(
     many times the pieces' and its scaling is theirs.
 
     Args:
-        base: The frozen base model.
+        trainer: Whose base the pass goes through, texts encoded as its settings say.
         pool: Pieces of one plan, at least one.
         top: How many pieces a map takes; all where there are fewer. Of equal ones the first.
         examples: The texts, at least one, oldest first; the latest that fit into one pass count.
         key: The adapter's key.
-        settings: How texts are encoded.
-        halvings: How often the size of the pass is halved.
 
     Returns:
         The adapter.
 
     Source: Tan et al. 2024a (PER-PCS), selection and assembly from the bottom layer up.
     """
-    rows = [encode(base.tokenizer, one, settings.max_length) for one in examples]
-    ids, mask, _ = training_batch(_latest(rows, _TOKENS >> halvings), _pad(base), base.device)
+    base = trainer.base
+    rows = [encode(base.tokenizer, one, trainer.settings.max_length) for one in examples]
+    latest = _latest(rows, _TOKENS >> trainer.halvings)
+    ids, mask, _ = training_batch(latest, _pad(base), base.device)
     plan, tokens = pool[0].adapter.plan, mask.flatten().float()
     found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 

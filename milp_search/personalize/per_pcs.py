@@ -13,7 +13,7 @@ from milp_search.personalize.method import Run, Stacks, as_targets
 from milp_search.personalize.reuse import run_profile_vectors, run_training_examples
 
 _TOP = 3  # PER-PCS: pieces that one layer is composed of
-_SHARERS = 32  # ours: bounds the training; the paper's pool is of this order
+_SHARERS = 32  # ours: bounds the training, which otherwise grows with the population
 _CANDIDATES = 4 * _SHARERS  # ours: bounds the texts that are embedded to choose sharers
 _FEWEST = 8  # ours: among fewer sharers, the three best pieces of a layer are hardly a choice
 
@@ -66,13 +66,7 @@ def _pool(run: Run, sharing: Sequence[UserTask]) -> Mapping[str, Pieces]:
     shown = run_training_examples(their)
     adapters = tune_on_instructions(their, {}, shuffle=True, examples=shown)
     return {
-        user.user: train_gates(
-            run.trainer.base,
-            adapters[user.user],
-            _gate_job(run, user, examples),
-            run.trainer.settings,
-            run.trainer.halvings,
-        )
+        user.user: train_gates(run.trainer, adapters[user.user], _gate_job(run, user, examples))
         for user, examples in zip(sharing, shown, strict=True)
     }
 
@@ -89,6 +83,4 @@ def _stack(
     others = [pieces for owner, pieces in pool.items() if owner != user]
     if not others or not examples:
         return ()
-    trainer = run.trainer
-    base, settings = trainer.base, trainer.settings
-    return (composed(base, others, _TOP, examples, f"local:{user}", settings, trainer.halvings),)
+    return (composed(run.trainer, others, _TOP, examples, f"local:{user}"),)

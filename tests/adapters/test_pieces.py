@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import torch
 
 from adapters.making import EXAMPLES, gpt2, llama, same, weights
 from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.export import load_stack, save_stacks
 from milp_search.adapters.jobs import Adapter, Example, PredictJob, TrainJob
 from milp_search.adapters.lora import fresh_adapter, generator
+from milp_search.adapters.packed.trainer import PackedTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.adapters.pieces import Addition, Pieces, added, composed, train_gates
 from milp_search.core.plan import AdapterPlan
@@ -20,6 +23,7 @@ from milp_search.core.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(learning_rate=1e-2, batch_size=2, max_length=100, max_new_tokens=6)
 BASE = llama()
+TRAINER = PeftTrainer(BASE, SETTINGS)
 PLAN = AdapterPlan((2, 0, 1), 2.0, "q_v")
 
 
@@ -100,7 +104,7 @@ def test_an_adapter_is_the_weighted_sum_of_the_best_pieces_from_the_bottom_up(
     plan = replace(PLAN, target_maps=maps)
     pool = [pieces(number, base, plan) for number in range(5)]
     expected, logits = by_hand(base, pool, 3)
-    found = composed(base, pool, 3, EXAMPLES, "local:u", SETTINGS)
+    found = composed(PeftTrainer(base, SETTINGS), pool, 3, EXAMPLES, "local:u")
     assert (found.key, found.plan) == ("local:u", replace(plan, ranks=(6, 0, 3)))
     assert found.tensors.keys() == expected.tensors.keys()
     for path, pair in found.tensors.items():
@@ -117,10 +121,21 @@ def test_an_adapter_is_the_weighted_sum_of_the_best_pieces_from_the_bottom_up(
     assert answer.loss == pytest.approx(-float(told.mean()), abs=1e-4)
 
 
+def test_a_composed_adapter_answers_alike_packed_and_after_export(tmp_path: Path) -> None:
+    found = composed(TRAINER, POOL, 3, EXAMPLES, "local:u")
+    save_stacks(tmp_path, {"u": (found,)}, BASE.shape, {"base_model": "tiny"})
+    stacks = [(found,), load_stack(tmp_path, "u", found.plan)]
+    jobs = [PredictJob(EXAMPLES, stack, generate=False) for stack in stacks]
+    plain, exported = TRAINER.predict(jobs)
+    packed, _ = PackedTrainer(BASE, SETTINGS).predict(jobs)
+    assert exported == plain
+    assert [one.loss for one in packed] == pytest.approx([one.loss for one in plain], abs=1e-4)
+
+
 def test_of_few_pieces_all_are_taken() -> None:
-    found = composed(BASE, POOL[:2], 3, EXAMPLES, "local:u", SETTINGS)
+    found = composed(TRAINER, POOL[:2], 3, EXAMPLES, "local:u")
     assert found.plan.ranks == (4, 0, 2)
-    alone = composed(BASE, POOL[:1], 3, EXAMPLES, "local:u", SETTINGS)
+    alone = composed(TRAINER, POOL[:1], 3, EXAMPLES, "local:u")
     for path, pair in alone.tensors.items():
         assert all(map(torch.equal, pair, POOL[0].adapter.tensors[path]))
 
@@ -136,14 +151,16 @@ def test_a_piece_whose_gate_points_along_the_input_comes_first() -> None:
     with added(BASE, {path: watch}):
         BASE.model(input_ids=torch.tensor([[*ids, BASE.tokenizer.eos_token_id]]))
     along = replace(POOL[4], gates={**POOL[4].gates, path: 5 * seen[0]})
-    found = composed(BASE, [*POOL[:4], along], 1, EXAMPLES[:1], "local:u", SETTINGS)
+    found = composed(TRAINER, [*POOL[:4], along], 1, EXAMPLES[:1], "local:u")
     assert torch.equal(found.tensors[path][0], POOL[4].adapter.tensors[path][0])
 
 
 def test_texts_beyond_one_pass_are_the_oldest() -> None:
     # 13 halvings leave one token: the latest text alone is taken, however long it is.
-    one = composed(BASE, POOL, 3, EXAMPLES, "local:u", SETTINGS, halvings=13)
-    other = composed(BASE, POOL, 3, EXAMPLES[-1:], "local:u", SETTINGS)
+    halved = PeftTrainer(BASE, SETTINGS)
+    halved.halvings = 13
+    one = composed(halved, POOL, 3, EXAMPLES, "local:u")
+    other = composed(TRAINER, POOL, 3, EXAMPLES[-1:], "local:u")
     for path, pair in one.tensors.items():
         assert all(map(torch.equal, pair, other.tensors[path]))
 
@@ -156,7 +173,7 @@ TEXTS = (Example("ab cd", " xyz"), Example("cd ef", " xyw"), Example("ab", " xyz
 def helpful() -> Adapter:
     """Returns an adapter that was trained on the texts, so that using it lowers their loss."""
     job = TrainJob("local:u", TEXTS, PLAN, 0, epochs=10)
-    return PeftTrainer(BASE, SETTINGS).train([job])[0]
+    return TRAINER.train([job])[0]
 
 
 def harmful() -> Adapter:
@@ -167,7 +184,7 @@ def harmful() -> Adapter:
 def mean_gate(adapter: Adapter, epochs: int = 20) -> float:
     """Returns how much of the pieces the texts use after training of the gates, on average."""
     job = TrainJob("gates:u", TEXTS, PLAN, 0, epochs=epochs, shuffle=True)
-    gates = train_gates(BASE, adapter, job, SETTINGS).gates
+    gates = train_gates(TRAINER, adapter, job).gates
     used: list[torch.Tensor] = []
     handles = [
         BASE.model.get_submodule(path).register_forward_hook(
@@ -175,7 +192,7 @@ def mean_gate(adapter: Adapter, epochs: int = 20) -> float:
         )
         for path in gates
     ]
-    PeftTrainer(BASE, SETTINGS).predict([PredictJob(TEXTS, (), generate=False)])
+    TRAINER.predict([PredictJob(TEXTS, (), generate=False)])
     for handle in handles:
         handle.remove()
     return float(torch.cat([one.flatten() for one in used]).mean())
@@ -191,7 +208,7 @@ def test_a_gate_takes_the_step_that_its_gradient_says() -> None:
     """One AdamW step from 0 is the learning rate against the gradient's sign."""
     adapter = helpful()
     job = TrainJob("gates:u", TEXTS[:1], PLAN, 0, steps=1)
-    gates = train_gates(BASE, adapter, job, SETTINGS).gates
+    gates = train_gates(TRAINER, adapter, job).gates
     path = next(iter(gates))
     for place in (0, 7, 31):
         up, down = (_loss(adapter, path, place, 1e-2 * sign) for sign in (1.0, -1.0))
@@ -209,14 +226,14 @@ def _loss(adapter: Adapter, path: str, place: int, size: float) -> float:
 
     additions = {own: addition(own, *pair) for own, pair in adapter.tensors.items()}
     with added(BASE, additions):
-        return PeftTrainer(BASE, SETTINGS).predict([PredictJob(TEXTS[:1], (), False)])[0][0].loss
+        return TRAINER.predict([PredictJob(TEXTS[:1], (), False)])[0][0].loss
 
 
 def test_the_adapter_and_the_base_stay_as_they_are() -> None:
     before, adapter = weights(BASE.model), helpful()
     kept = {path: (a.clone(), b.clone()) for path, (a, b) in adapter.tensors.items()}
-    found = train_gates(BASE, adapter, TrainJob("g", TEXTS, PLAN, 0, epochs=2), SETTINGS)
-    composed(BASE, [found], 3, TEXTS, "local:u", SETTINGS)
+    found = train_gates(TRAINER, adapter, TrainJob("g", TEXTS, PLAN, 0, epochs=2))
+    composed(TRAINER, [found], 3, TEXTS, "local:u")
     assert found.adapter is adapter
     assert all(all(map(torch.equal, kept[p], adapter.tensors[p])) for p in kept)
     assert same(weights(BASE.model), before)
@@ -246,7 +263,8 @@ def test_nothing_is_left_in_the_base_where_something_raises() -> None:
 def test_what_is_added_has_the_type_of_the_base() -> None:
     base = llama()
     base.model.to(torch.bfloat16)
-    found = train_gates(base, POOL[0].adapter, TrainJob("g", TEXTS, PLAN, 0, epochs=1), SETTINGS)
-    whole = composed(base, [found, POOL[1]], 3, TEXTS, "local:u", SETTINGS)
+    trainer = PeftTrainer(base, SETTINGS)
+    found = train_gates(trainer, POOL[0].adapter, TrainJob("g", TEXTS, PLAN, 0, epochs=1))
+    whole = composed(trainer, [found, POOL[1]], 3, TEXTS, "local:u")
     kinds = {t.dtype for pair in whole.tensors.values() for t in pair}
     assert kinds | {gate.dtype for gate in found.gates.values()} == {torch.float32}

@@ -117,6 +117,7 @@ def test_answering_shows_the_users_own_past(split: Any, generate: bool) -> None:
             assert f"r{own}" not in example.prompt
             assert example.response == f" {one.response}"
         assert job.examples[0].prompt.count("Question:") == 3
+        assert not any(f"r{own}" in text for text in recorder.embedded)
 
 
 # --- items ----------------------------------------------------------------------------------

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from adapters.making import llama
-from milp_search.adapters.jobs import Adapter
+from milp_search.adapters.jobs import Adapter, AdapterTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.records import UserHistory, UserTask
+from milp_search.dispatch.rendezvous import train_together
 from milp_search.personalize.method import Run, Stacks
 from milp_search.personalize.per_pcs import per_pcs, sharers
-from personalize.making import SETTINGS, USERS, Recorder, item, plan, run_of, task, user_task
+from personalize.making import RANKS, SETTINGS, USERS, Recorder, item, plan, run_of, task, user_task
 
 BASE = llama()
+OTHER = AdapterPlan((0, 1, 0), 2.0, "q_v")
 
 
 def real_run(**changes: object) -> tuple[Run, Recorder]:
@@ -140,6 +143,20 @@ def test_held_out_texts_change_nothing() -> None:
     run, _ = real_run()
     blind = tuple(replace(user, validation=(), test=()) for user in run.task.targets)
     assert same_stacks(per_pcs(run), per_pcs(replace(run, task=replace(run.task, targets=blind))))
+
+
+def test_plans_that_share_a_trainer_do_not_meddle_with_each_other() -> None:
+    """Both work inside one base; each has the adapters that it has alone."""
+    trainer = PeftTrainer(BASE, SETTINGS)
+    runs = [run_of(plan("per_pcs", adapter), trainer) for adapter in (RANKS, OTHER)]
+
+    def alone(run: Run, seat: AdapterTrainer) -> Stacks:
+        return per_pcs(replace(run, trainer=seat))
+
+    together = train_together(trainer, [partial(alone, run) for run in runs])
+    for run, found in zip(runs, together, strict=True):
+        assert not isinstance(found, Exception)
+        assert same_stacks(found, per_pcs(run))
 
 
 def test_a_users_history_decides_what_is_composed_for_them() -> None:
