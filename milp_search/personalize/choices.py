@@ -28,9 +28,12 @@ Scorer = FactoredScorer | None
 def learned(
     run: Run, name: str, choices: Sequence[Choice], labels: Sequence[Sequence[bool]]
 ) -> Scorer:
-    """Returns a scorer of that name, which learned a label for each text of the choices."""
+    """Returns a scorer of that name, which learned a label for each text of the choices.
+
+    Labels that are all alike, or none at all, teach no order.
+    """
     flat = [label for row in labels for label in row]
-    if not flat:
+    if len(set(flat)) < 2:
         return None
     return train_scorer(_features(run, choices), _owners(choices), flat, "hydra", name, run.seed)
 

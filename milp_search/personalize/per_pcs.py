@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from milp_search.adapters.jobs import Adapter, Example, TrainJob
 from milp_search.adapters.pieces import Pieces, composed, train_gates
+from milp_search.core.methods import METHODS
 from milp_search.core.records import UserTask
 from milp_search.personalize.communities import communities
 from milp_search.personalize.local import tune_on_instructions
 from milp_search.personalize.method import Run, Stacks, as_targets
 from milp_search.personalize.reuse import run_profile_vectors, run_training_examples
 
-_TOP = 3  # PER-PCS: pieces that one layer is composed of
+_TOP = METHODS["per_pcs"].pieces  # PER-PCS: pieces that one layer is composed of
 _SHARERS = 32  # ours: bounds the training, which otherwise grows with the population
 _CANDIDATES = 4 * _SHARERS  # ours: bounds the texts that are embedded to choose sharers
 _FEWEST = 8  # ours: among fewer sharers, the three best pieces of a layer are hardly a choice

@@ -172,6 +172,33 @@ def test_items_that_lower_the_loss_come_first() -> None:
     assert reranked(run, asked, None) == [[11, 10, 9, 8]] * 2
 
 
+def test_items_that_all_help_alike_keep_bm25s_order() -> None:
+    run = replace(liking(), trainer=Recorder())
+    assert train_reranker(run, training_queries(run)) is None
+
+
+@pytest.mark.parametrize("bar", ["plain", "mean"])
+def test_an_item_has_to_beat_no_item_and_the_mean_of_the_items(bar: str) -> None:
+    """Losses .4 (good) and .8 (bad); without items .3 or 2, so that none or the good ones help."""
+
+    class Bars(Likes):
+        def predict(self, jobs: Sequence[PredictJob]) -> list[list[Answer]]:
+            def loss(prompt: str) -> float:
+                if prompt.count("Question:") == 1:
+                    return 0.3 if bar == "plain" else 2.0
+                return 0.4 if "good" in prompt else 0.8
+
+            return [[Answer(loss(e.prompt), 2, None) for e in job.examples] for job in jobs]
+
+    run = replace(liking(), trainer=Bars())
+    reranker = train_reranker(run, training_queries(run))
+    if bar == "plain":
+        assert reranker is None
+    else:
+        asked = held_out_queries(run, [user.validation for user in run.task.targets])
+        assert reranked(run, asked, reranker) == [[11, 9, 10, 8]] * 2
+
+
 def test_each_item_is_tried_alone_beside_no_item_at_all() -> None:
     run = liking()
     known = training_queries(run)

@@ -88,9 +88,7 @@ def test_every_target_has_a_stack_of_the_plans_adapters(
     assert tuple(stacks) == USERS
     for user, stack in stacks.items():
         assert len(stack) == traits.adapter + traits.global_adapter - (method == "logo_global")
-        # PER-PCS puts three users' pieces side by side.
-        width = 3 if method == "per_pcs" else 1
-        ranks = tuple(width * rank for rank in RANKS.ranks)
+        ranks = tuple(traits.pieces * rank for rank in RANKS.ranks)
         assert all(adapter.plan == replace(RANKS, ranks=ranks) for adapter in stack)
         if method != "logo_global":
             assert all(adapter.key == f"local:{user}" for adapter in stack[-1:])
