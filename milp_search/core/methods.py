@@ -23,6 +23,7 @@ class MethodTraits:
         scoped: Whether one local adapter may learn from a community's or all users' data.
         target_maps: Where its LoRA goes unless the space says it.
         open_base: Whether it works inside the base model, beyond what a trainer's jobs say.
+        pieces: How many trained adapters lie side by side in one of a user's.
     """
 
     summary: str
@@ -35,6 +36,7 @@ class MethodTraits:
     scoped: bool = False
     target_maps: str = "all"
     open_base: bool = False
+    pieces: int = 1
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -92,6 +94,20 @@ METHODS: dict[str, MethodTraits] = {
         retrieval=True,
         adapter=False,
         open_base=True,
+    ),
+    "per_pcs": MethodTraits(
+        "Adapters composed of the pieces that other users share (PER-PCS)",
+        defaults=_NO_ITEMS,
+        retrieval=True,
+        target_maps="q_v",
+        open_base=True,
+        pieces=3,
+    ),
+    "hydra": MethodTraits(
+        "Reranked items and the best of several answers of the base model (HYDRA)",
+        defaults=_WITH_ITEMS,
+        retrieval=True,
+        adapter=False,
     ),
     "milp": _milp("Memory injection, then instruction tuning (MiLP)", injection=True),
     "milp_tuning_only": _milp("MiLP without memory injection"),

@@ -72,16 +72,18 @@ def plans_that_fit(
 
 def adapters_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
     """Returns the size of a plan's adapters, float32, in MiB: one per user and per community."""
-    return _mib(plan, users + plan.communities, shape)
+    return _mib(plan, METHODS[plan.method].pieces * users + plan.communities, shape)
 
 
 def training_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
     """Returns the size of a plan's adapters while they are trained, float32, in MiB.
 
-    Injected memories are there until the adapters that begin with them are.
+    Injected memories are there until the adapters that begin with them are, and so are adapters
+    of which others are made.
     """
-    stages = 2 if METHODS[plan.method].injection else 1
-    return _mib(plan, stages * users + plan.communities, shape)
+    traits = METHODS[plan.method]
+    first = users if traits.injection or traits.pieces > 1 else 0
+    return adapters_mib(plan, users, shape) + _mib(plan, first, shape)
 
 
 def _mib(plan: TrialPlan, count: int, shape: ModelShape) -> float:

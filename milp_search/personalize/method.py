@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, Answer
 from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.plan import TrialPlan
-from milp_search.core.records import Interaction, PersonalizationTask
+from milp_search.core.records import Interaction, PersonalizationTask, UserHistory, UserTask
 from milp_search.core.settings import TrainingSettings
 
 
@@ -34,6 +34,15 @@ class Run:
     seed: int
     cache: StageCache | None = None
     base_fingerprint: str = ""
+
+    def among(self, users: Sequence[UserTask]) -> Run:
+        """Returns the run as if these users were the targets."""
+        return replace(self, task=replace(self.task, targets=tuple(users)))
+
+
+def as_targets(users: Sequence[UserHistory]) -> list[UserTask]:
+    """Returns users who are no targets as if they were, without anything held out."""
+    return [UserTask(user.user, user.interactions, (), ()) for user in users]
 
 
 Stacks = Mapping[str, tuple[Adapter, ...]]

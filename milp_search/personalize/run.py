@@ -9,6 +9,7 @@ from milp_search.adapters.jobs import Answer, PredictJob
 from milp_search.core.errors import SpecError
 from milp_search.core.records import Interaction, Prediction, Predictions, UserTask
 from milp_search.personalize.base import base
+from milp_search.personalize.hydra import hydra
 from milp_search.personalize.logo import logo, logo_global
 from milp_search.personalize.malp import malp
 from milp_search.personalize.method import Method, Run, Stacks, Trained
@@ -16,6 +17,7 @@ from milp_search.personalize.milp import milp, milp_injection_only, milp_tuning_
 from milp_search.personalize.milp_logo import milp_logo
 from milp_search.personalize.oppu import oppu
 from milp_search.personalize.p2p import p2p
+from milp_search.personalize.per_pcs import per_pcs
 from milp_search.personalize.retention import retention_costs
 from milp_search.personalize.reuse import run_held_out_examples, run_topics
 from milp_search.personalize.tplp import tplp
@@ -30,6 +32,8 @@ METHODS: dict[str, Method] = {
     "oppu": oppu,
     "p2p": p2p,
     "uelp": uelp,
+    "per_pcs": per_pcs,
+    "hydra": hydra,
     "milp": milp,
     "milp_tuning_only": milp_tuning_only,
     "milp_injection_only": milp_injection_only,

@@ -34,6 +34,12 @@ def test_injected_memories_are_there_beside_the_adapters_that_begin_with_them() 
     assert training_mib(PLAN, 3, SHAPE) == adapters_mib(plan, 3, SHAPE) == 1.0, "not on disk"
 
 
+def test_adapters_made_of_three_pieces_take_three_times_as_much_and_the_pieces_once_more() -> None:
+    plan = replace(PLAN, method="per_pcs", communities=0)
+    assert adapters_mib(plan, 3, SHAPE) == 4 * 2**14 * (3 * 3) * 4 / 2**20
+    assert training_mib(plan, 3, SHAPE) == 4 * 2**14 * (3 * 3 + 3) * 4 / 2**20
+
+
 @pytest.mark.parametrize(("memory", "count"), [(100.0, 5), (6.0, 3), (5.9, 2), (0.1, 1)])
 def test_the_adapters_of_a_pack_fill_half_of_the_memory_at_most(memory: float, count: int) -> None:
     assert plans_that_fit([PLAN] * 5, 3, SHAPE, memory) == count
