@@ -1,4 +1,4 @@
-"""Loads a causal language model, frozen, with its tokenizer and shape."""
+"""Loads a language model, causal or masked, frozen, with its tokenizer and shape."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+)
 from transformers.utils import logging as transformers_logging
 
 from milp_search.adapters.shape import model_shape
+from milp_search.adapters.supported import is_encoder, require_supported
 from milp_search.core.errors import ModelError
 from milp_search.core.model_shape import ModelShape
 
@@ -21,6 +27,8 @@ EMBEDDED = "embedded"
 _EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 # Entries of a configuration that say where a model was read and by what, not what it is.
 _NOT_THE_MODEL = ("_name_or_path", "transformers_version")
+# These count positions from after the padding token's id, so that the table has some to spare.
+_POSITIONS_AFTER_PADDING = ("camembert", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,22 +51,26 @@ class BaseModel:
     device: torch.device
     fingerprint: str
 
+    @property
+    def masked(self) -> bool:
+        """Whether it fills in masked tokens (an encoder) instead of continuing a text."""
+        return is_encoder(self.model.config)
 
-def load_base_model(
-    name: str = EMBEDDED, *, device: str = "auto", trust_remote_code: bool = False
-) -> BaseModel:
+
+def load_base_model(name: str = EMBEDDED, *, device: str = "auto") -> BaseModel:
     """Returns the model by hub name, folder, or `embedded`.
 
-    On CUDA the base is bfloat16, on the CPU float32; adapters are float32 on both. Raises
-    ModelError if the folder or name cannot be read as a whole causal language model.
+    On CUDA the base is bfloat16, on the CPU float32; adapters are float32 on both. Code that
+    comes with a model is never run. Raises ModelError if the folder or name cannot be read as a
+    whole language model, or is of a kind that cannot be searched.
     """
     place = resolve_device(device)
-    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
+    kind = _kind(read_config(name))
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-    tokenizer = _read(AutoTokenizer, name, source, trust_remote_code)
+    tokenizer = _read(AutoTokenizer, name)
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    model, loading = _read(AutoModelForCausalLM, name, source, trust_remote_code, **options)
+    model, loading = _read(kind, name, **options)
     if loading["missing_keys"]:
         # transformers would go on with random numbers in their place.
         raise _unreadable(name, f"no weights for {sorted(loading['missing_keys'])[0]}")
@@ -85,7 +97,7 @@ def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:
 
 def require_positions(base: BaseModel, length: int) -> None:
     """Raises ModelError if the base has no positions for texts of so many tokens."""
-    positions = getattr(base.model.config, "max_position_embeddings", None)
+    positions = longest_text(base.model.config)
     if positions is not None and length > positions:
         raise ModelError(
             f"expected max_length to be at most {positions}, the positions of base model "
@@ -94,21 +106,30 @@ def require_positions(base: BaseModel, length: int) -> None:
         )
 
 
-def read_shape(name: str, *, trust_remote_code: bool = False) -> ModelShape:
+def longest_text(config: Any) -> int | None:
+    """Returns how many tokens a model has positions for, None where it tells no limit."""
+    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is None or config.model_type not in _POSITIONS_AFTER_PADDING:
+        return positions
+    return positions - int(config.pad_token_id) - 1
+
+
+def read_shape(name: str) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
-    config = read_config(name, trust_remote_code=trust_remote_code)
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except ValueError as error:
-        raise _unreadable(name, error) from error
+    config = read_config(name)
+    with torch.device("meta"):
+        model = _kind(config).from_config(config)
     return model_shape(model)
 
 
-def read_config(name: str, *, trust_remote_code: bool = False) -> Any:
-    """Returns a model's configuration, without reading weights."""
-    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
-    return _read(AutoConfig, name, source, trust_remote_code)
+def read_config(name: str) -> Any:
+    """Returns a model's configuration, without reading weights.
+
+    Raises ModelError if it is of a kind that cannot be searched.
+    """
+    config = _read(AutoConfig, name)
+    require_supported(name, config)
+    return config
 
 
 def resolve_device(device: str) -> torch.device:
@@ -151,9 +172,14 @@ def text_fingerprint(base: BaseModel) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _read(reader: Any, name: str, source: str, trust_remote_code: bool, **options: Any) -> Any:
+def _kind(config: Any) -> Any:
+    return AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
+
+
+def _read(reader: Any, name: str, **options: Any) -> Any:
+    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
     try:
-        return reader.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
+        return reader.from_pretrained(source, trust_remote_code=False, **options)
     except Exception as error:  # transformers raises many kinds; each means "not readable"
         raise _unreadable(name, error) from error
 

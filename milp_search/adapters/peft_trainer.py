@@ -79,15 +79,15 @@ class PeftTrainer:
         return torch.stack([self._vectors[text] for text in texts])
 
     @torch.no_grad()
-    def _embedded(self, texts: Sequence[str]) -> torch.Tensor:
+    def _embedded(self, texts: Sequence[str]) -> list[torch.Tensor]:
         rows = [self.encode(Example(text, "")) for text in texts]
-        vectors = torch.zeros(len(rows), self.base.model.config.hidden_size)
-        for places in _batches(rows, self._predict_tokens):
-            ids, mask, _ = training_batch([rows[i] for i in places], self._pad, self.base.device)
-            output = self.base.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-            hidden, weights = output.hidden_states[-1].float(), mask.unsqueeze(-1).float()
-            vectors[places] = ((hidden * weights).sum(1) / weights.sum(1)).cpu()
-        return vectors
+        return _in_batches(rows, self._mean_states, self._predict_tokens)
+
+    def _mean_states(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
+        ids, mask, _ = training_batch(rows, self._pad, self.base.device)
+        output = self.base.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        hidden, weights = output.hidden_states[-1].float(), mask.unsqueeze(-1).float()
+        return list(((hidden * weights).sum(1) / weights.sum(1)).cpu())
 
     def _train_one(self, job: TrainJob, names: Sequence[str]) -> Adapter:
         start = job.start or fresh_adapter(job.key, job.plan, self.base.shape, job.seed)
