@@ -18,7 +18,6 @@ from milp_search.adapters.base_model import (
     load_base_model,
     require_positions,
 )
-from milp_search.adapters.encoding import encode
 from milp_search.adapters.export import save_adapter
 from milp_search.adapters.jobs import Example, TrainJob
 from milp_search.adapters.peft_trainer import PeftTrainer, fit, step_plan
@@ -84,7 +83,7 @@ def merge_task_adapter(base: BaseModel, folder: Path) -> None:
 
 
 def _fit_all_weights(base: BaseModel, job: TrainJob, settings: TrainingSettings) -> None:
-    rows = [encode(base.tokenizer, example, settings.max_length) for example in job.examples]
+    rows = [PeftTrainer(base, settings).encode(example) for example in job.examples]
     weights = list(base.model.parameters())
     base.model.requires_grad_(True)
     steps = [[rows[place] for place in step] for step in step_plan(job, settings)]

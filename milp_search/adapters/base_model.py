@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from milp_search.adapters.chat_template import ChatFrame
 from milp_search.adapters.shape import model_shape
 from milp_search.adapters.supported import is_encoder, require_supported
 from milp_search.core.errors import ModelError
@@ -160,15 +161,19 @@ def model_fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def text_fingerprint(base: BaseModel) -> str:
-    """Returns hex digits over the model and over what its tokenizer makes of texts."""
+def text_fingerprint(base: BaseModel, frame: ChatFrame | None = None) -> str:
+    """Returns hex digits over the model and over what its tokenizer makes of texts.
+
+    The frame is that of the chat template, where one is used.
+    """
     tokenizer = base.tokenizer
     rules = getattr(tokenizer, "backend_tokenizer", None)
-    parts = [
+    parts: list[Any] = [
         base.fingerprint,
         type(tokenizer).__name__ if rules is None else rules.to_str(),
         [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
     ]
+    parts += [] if frame is None else [asdict(frame)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

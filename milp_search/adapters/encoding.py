@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from milp_search.adapters.chat_template import ChatFrame
 from milp_search.adapters.jobs import Example
+from milp_search.adapters.prompt import assistant_turn, user_turn
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,17 @@ class Encoded:
         return len(self) - self.border
 
 
-def encode(tokenizer: Any, example: Example, max_length: int) -> Encoded:
+def encode(
+    tokenizer: Any, example: Example, max_length: int, frame: ChatFrame | None = None
+) -> Encoded:
     """Returns an example's token ids, at most `max_length` in all.
 
     A prompt that is too long loses its oldest part, a response that alone is too long its end.
     The start token stands before the prompt, or before the response where there is no prompt.
+    With a frame, prompt and response are turns of a chat; a text without prompt stays plain.
     """
+    if frame is not None and example.prompt:
+        return _encode_turns(tokenizer, example, max_length, frame)
     start = _start(tokenizer)
     response = (*_tokens(tokenizer, example.response), tokenizer.eos_token_id)
     response = response[: max_length - len(start)]
@@ -45,12 +52,16 @@ def encode(tokenizer: Any, example: Example, max_length: int) -> Encoded:
     return Encoded((*start, *_latest(_tokens(tokenizer, example.prompt), room)), response)
 
 
-def encode_prompt(tokenizer: Any, prompt: str, max_length: int) -> Encoded:
+def encode_prompt(
+    tokenizer: Any, prompt: str, max_length: int, frame: ChatFrame | None = None
+) -> Encoded:
     """Returns the token ids of a prompt to be continued, at most `max_length`.
 
     It must not know the response, not even by its length: `encode` cuts the prompt by it. Where
     there is nothing to continue, the end token stands for the end of a text before.
     """
+    if frame is not None and prompt:
+        return Encoded(_asked(tokenizer, prompt, max_length, frame), ())
     start = _start(tokenizer)
     room = max(max_length - len(start), 1)
     tokens = (*start, *_latest(_tokens(tokenizer, prompt), room))
@@ -87,6 +98,17 @@ def generation_batch(
         ids[place, length - len(row.prompt) :] = torch.tensor(row.prompt)
         mask[place, length - len(row.prompt) :] = 1
     return ids.to(device), mask.to(device)
+
+
+def _encode_turns(tokenizer: Any, example: Example, max_length: int, frame: ChatFrame) -> Encoded:
+    response = (*_tokens(tokenizer, assistant_turn(example.response)), *frame.after)
+    response = response[: max_length - frame.given]
+    return Encoded(_asked(tokenizer, example.prompt, max_length - len(response), frame), response)
+
+
+def _asked(tokenizer: Any, prompt: str, max_length: int, frame: ChatFrame) -> tuple[int, ...]:
+    query = _latest(_tokens(tokenizer, user_turn(prompt)), max_length - frame.given)
+    return (*frame.before, *query, *frame.between)
 
 
 def _start(tokenizer: Any) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from milp_search.adapters.base_model import BaseModel, require_positions
+from milp_search.adapters.chat_template import ChatFrame, chat_frame
 from milp_search.adapters.encoding import (
     Encoded,
     encode,
@@ -27,6 +28,7 @@ from milp_search.adapters.lora import (
     parameters,
     read_weights,
 )
+from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 
@@ -44,6 +46,8 @@ class PeftTrainer:
     def __init__(self, base: BaseModel, settings: TrainingSettings):
         require_positions(base, settings.max_length)
         self.base, self.settings = base, settings
+        self.frame = chat_frame(base.tokenizer, settings.chat_template)
+        _require_room(self.frame, settings)
         self.halvings = 0
         self.step_losses: list[list[float]] = []
         self._vectors: dict[str, torch.Tensor] = {}
@@ -80,7 +84,8 @@ class PeftTrainer:
 
     @torch.no_grad()
     def _embedded(self, texts: Sequence[str]) -> list[torch.Tensor]:
-        rows = [self.encode(Example(text, "")) for text in texts]
+        tokenizer, length = self.base.tokenizer, self.settings.max_length
+        rows = [encode(tokenizer, Example(text, ""), length) for text in texts]
         return _in_batches(rows, self._mean_states, self._predict_tokens)
 
     def _mean_states(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:
@@ -141,7 +146,7 @@ class PeftTrainer:
             no_repeat_ngram_size=0,
             max_new_tokens=self.settings.max_new_tokens,
             pad_token_id=self._pad,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=list(self.ends),
         )
         texts: list[str] = tokenizer.batch_decode(
             output[:, ids.shape[1] :], skip_special_tokens=True
@@ -150,12 +155,18 @@ class PeftTrainer:
 
     def encode(self, example: Example) -> Encoded:
         """Returns the token ids of an example."""
-        return encode(self.base.tokenizer, example, self.settings.max_length)
+        return encode(self.base.tokenizer, example, self.settings.max_length, self.frame)
 
     def encode_prompt(self, example: Example) -> Encoded:
         """Returns the token ids of an example's prompt, to be continued."""
         room = self.settings.max_length - self.settings.max_new_tokens
-        return encode_prompt(self.base.tokenizer, example.prompt, room)
+        return encode_prompt(self.base.tokenizer, example.prompt, room, self.frame)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end a generation: the end token and, in a chat, the end of a turn."""
+        end = int(self.base.tokenizer.eos_token_id)
+        return (end,) if self.frame is None else tuple(dict.fromkeys((end, self.frame.end)))
 
     @property
     def _predict_tokens(self) -> int:
@@ -164,6 +175,17 @@ class PeftTrainer:
     @property
     def _pad(self) -> int:
         return int(self.base.tokenizer.pad_token_id)
+
+
+def _require_room(frame: ChatFrame | None, settings: TrainingSettings) -> None:
+    """Raises ModelError if a chat template leaves no room for what user and assistant say."""
+    length, new = settings.max_length, settings.max_new_tokens
+    if frame is not None and frame.given + len(frame.after) + new >= length:
+        raise ModelError(
+            f"the chat template has {frame.given + len(frame.after)} tokens of its own, which "
+            f"with max_new_tokens = {new} leave none of max_length = {length} for a query",
+            remedy="Raise training.max_length, or set training.chat_template to none.",
+        )
 
 
 def step_plan(job: TrainJob, settings: TrainingSettings) -> list[list[int]]:

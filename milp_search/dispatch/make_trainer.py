@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from milp_search.adapters.base_model import BaseModel, text_fingerprint
+from milp_search.adapters.chat_template import chat_frame
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.trainer import PackedTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
@@ -41,7 +42,12 @@ def make_trainer(
         trainer = PackedTrainer(base, spec.training, memory_mib=memory_mib, spill=cache)
     else:
         trainer = PeftTrainer(base, spec.training)
-    return trainer if cache is None else ReusingTrainer(trainer, cache, text_fingerprint(base))
+    return trainer if cache is None else ReusingTrainer(trainer, cache, base_key(base, spec))
+
+
+def base_key(base: BaseModel, spec: StudySpec) -> str:
+    """Returns what stands for the base in cache keys: the model, and what it sees of a text."""
+    return text_fingerprint(base, chat_frame(base.tokenizer, spec.training.chat_template))
 
 
 def _memory_mib(base: BaseModel, settings: DispatchSettings) -> float | None:

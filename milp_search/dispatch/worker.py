@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
-from milp_search.adapters.base_model import BaseModel, load_base_model, text_fingerprint
+from milp_search.adapters.base_model import BaseModel, load_base_model
+from milp_search.adapters.chat_template import chat_frame
 from milp_search.adapters.export import save_stacks
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
@@ -30,7 +31,7 @@ from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
-from milp_search.dispatch.make_trainer import make_cache, make_trainer
+from milp_search.dispatch.make_trainer import base_key, make_cache, make_trainer
 from milp_search.dispatch.rendezvous import train_together
 from milp_search.metrics.table import METRICS, measure
 from milp_search.personalize.base_stage import base_examples, base_stage_key
@@ -98,7 +99,7 @@ class TrialRunner:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return text_fingerprint(self.base)
+        return base_key(self.base, self.spec)
 
     @cached_property
     def cache(self) -> StageCache | None:
@@ -188,10 +189,17 @@ class TrialRunner:
             "base_model": self.spec.base_model,
             "base_fingerprint": self.base.fingerprint,
             "base_stage": self._base_stage(),
+            "chat_template": self._chat_template(),
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
         save_stacks(unfinished, stacks, self.base.shape, facts)
         unfinished.rename(folder)
+
+    def _chat_template(self) -> str | None:
+        """Returns the tokenizer's chat template, in which texts were asked and answered, if any."""
+        tokenizer, option = self.base.tokenizer, self.spec.training.chat_template
+        frame = chat_frame(tokenizer, option)
+        return None if frame is None else str(tokenizer.get_chat_template())
 
     def _base_stage(self) -> dict[str, str] | None:
         stage = self._staged[1]
@@ -213,7 +221,9 @@ def staged_base(
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None
-    stage = folder / f"base-{base_stage_key(base.fingerprint, task, spec.training, spec.seed)}"
+    frame = chat_frame(base.tokenizer, spec.training.chat_template)
+    key = base_stage_key(base.fingerprint, task, spec.training, spec.seed, frame)
+    stage = folder / f"base-{key}"
     if not stage.exists():
         fit_base(base, base_examples(task), spec.training, spec.seed, stage)
         base = load_base_model(spec.base_model, device=device)

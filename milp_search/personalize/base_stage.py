@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict
 
+from milp_search.adapters.chat_template import ChatFrame
 from milp_search.adapters.jobs import Example
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.settings import TrainingSettings
@@ -29,9 +30,16 @@ def base_examples(task: PersonalizationTask) -> tuple[Example, ...]:
 
 
 def base_stage_key(
-    base_fingerprint: str, task: PersonalizationTask, settings: TrainingSettings, seed: int
+    base_fingerprint: str,
+    task: PersonalizationTask,
+    settings: TrainingSettings,
+    seed: int,
+    frame: ChatFrame | None = None,
 ) -> str:
-    """Returns 16 hex digits over everything that decides the result of the base stage."""
+    """Returns 16 hex digits over everything that decides the result of the base stage.
+
+    The frame is that of the chat template, where one is used.
+    """
     texts = [[(i.query, i.response) for i in user.interactions] for user in task.others]
     relevant = {
         name: value
@@ -41,5 +49,7 @@ def base_stage_key(
     }
     if settings.schedule != "linear":
         relevant["schedule"] = settings.schedule
+    if frame is not None:
+        relevant["chat_template"] = asdict(frame)
     content = json.dumps([base_fingerprint, texts, relevant, seed], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

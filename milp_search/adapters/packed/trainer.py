@@ -184,7 +184,7 @@ class PackedTrainer:
         tokenizer, new = self.base.tokenizer, self.settings.max_new_tokens
         longest = max(len(row.text) for row in prompts)
         tokens = self._memory.generating(self._stack, longest, new, self.halvings + halvings)
-        found = row_generations(self._stack, prompts, lanes, new, tokenizer.eos_token_id, tokens)
+        found = row_generations(self._stack, prompts, lanes, new, self.plain.ends, tokens)
         texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
