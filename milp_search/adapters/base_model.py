@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from milp_search.adapters.chat_template import ChatFrame
 from milp_search.adapters.shape import model_shape
 from milp_search.adapters.supported import is_encoder, require_supported
 from milp_search.core.errors import ModelError
@@ -69,7 +69,7 @@ def load_base_model(name: str = EMBEDDED, *, device: str = "auto") -> BaseModel:
     kind = _kind(read_config(name))
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-    tokenizer = _read(AutoTokenizer, name)
+    tokenizer = read_tokenizer(name)
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     model, loading = _read(kind, name, **options)
     if loading["missing_keys"]:
@@ -81,9 +81,12 @@ def load_base_model(name: str = EMBEDDED, *, device: str = "auto") -> BaseModel:
 def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:
     """Returns a model that is in memory already, frozen, as a base model.
 
-    A tokenizer without padding token pads with its end token; one without an end token is refused.
+    A tokenizer without padding token pads with its end token. Raises ModelError if one has no end
+    token, or that of an encoder not all of its special tokens.
     """
-    if tokenizer.eos_token_id is None:
+    if is_encoder(model.config):
+        _require_encoder_tokens(name, tokenizer)
+    elif tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer of base model {name!r} has no end token",
             remedy="Set eos_token in its tokenizer_config.json: answers have to end somewhere.",
@@ -96,13 +99,22 @@ def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:
     )
 
 
-def require_positions(base: BaseModel, length: int) -> None:
-    """Raises ModelError if the base has no positions for texts of so many tokens."""
-    positions = longest_text(base.model.config)
+def _require_encoder_tokens(name: str, tokenizer: Any) -> None:
+    for token in ("cls_token", "sep_token", "mask_token", "pad_token"):
+        if getattr(tokenizer, f"{token}_id") is None:
+            raise ModelError(
+                f"the tokenizer of base model {name!r} has no {token}, which an encoder needs",
+                remedy=f"Set {token} in its tokenizer_config.json.",
+            )
+
+
+def require_positions(name: str, config: Any, length: int) -> None:
+    """Raises ModelError if a base model has no positions for texts of so many tokens."""
+    positions = longest_text(config)
     if positions is not None and length > positions:
         raise ModelError(
             f"expected max_length to be at most {positions}, the positions of base model "
-            f"{base.name!r}, got {length}",
+            f"{name!r}, got {length}",
             remedy=f"Set training.max_length to {positions} or less.",
         )
 
@@ -133,6 +145,11 @@ def read_config(name: str) -> Any:
     return config
 
 
+def read_tokenizer(name: str) -> Any:
+    """Returns a model's tokenizer, as it is."""
+    return _read(AutoTokenizer, name)
+
+
 def resolve_device(device: str) -> torch.device:
     """Returns the device by name; `auto` is CUDA where there is one, else the CPU."""
     if device == "auto":
@@ -161,10 +178,10 @@ def model_fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def text_fingerprint(base: BaseModel, frame: ChatFrame | None = None) -> str:
+def text_fingerprint(base: BaseModel, reading: Sequence[Any] = ()) -> str:
     """Returns hex digits over the model and over what its tokenizer makes of texts.
 
-    The frame is that of the chat template, where one is used.
+    `reading` is what else decides how it reads a text; none is plain text, to be continued.
     """
     tokenizer = base.tokenizer
     rules = getattr(tokenizer, "backend_tokenizer", None)
@@ -173,7 +190,7 @@ def text_fingerprint(base: BaseModel, frame: ChatFrame | None = None) -> str:
         type(tokenizer).__name__ if rules is None else rules.to_str(),
         [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
     ]
-    parts += [] if frame is None else [asdict(frame)]
+    parts += reading
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

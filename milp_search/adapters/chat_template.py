@@ -66,6 +66,17 @@ def chat_frame(tokenizer: Any, option: ChatTemplate) -> ChatFrame | None:
     return ChatFrame(_ids(tokenizer, before), _ids(tokenizer, between), _turn_end(tokenizer, after))
 
 
+def require_room(frame: ChatFrame | None, max_length: int, max_new_tokens: int) -> None:
+    """Raises ModelError if a chat template leaves no room for what user and assistant say."""
+    own = 0 if frame is None else frame.given + len(frame.after)
+    if own and own + max_new_tokens >= max_length:
+        raise ModelError(
+            f"the chat template has {own} tokens of its own, which with max_new_tokens = "
+            f"{max_new_tokens} leave none of max_length = {max_length} for a query",
+            remedy="Raise training.max_length, or set training.chat_template to none.",
+        )
+
+
 def _turn_end(tokenizer: Any, after: str) -> tuple[int, ...]:
     ids = _ids(tokenizer, after)
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}

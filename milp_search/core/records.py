@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -62,6 +63,14 @@ class PersonalizationTask:
     labels: tuple[str, ...] = ()
     rating_range: tuple[float, float] = (1.0, 5.0)
     fingerprint: str = ""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All texts that an answer may be: the labels, or the whole ratings; none for free text."""
+        if self.kind != "rating":
+            return self.labels
+        low, high = self.rating_range
+        return tuple(str(rating) for rating in range(math.ceil(low), math.floor(high) + 1))
 
 
 @dataclass(frozen=True)

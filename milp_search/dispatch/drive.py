@@ -22,6 +22,7 @@ from milp_search.core.errors import DataError, InputError, StudyError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
+from milp_search.dispatch.check_base import check_base
 from milp_search.dispatch.local import run_local
 from milp_search.dispatch.memory import shared_memory_mib
 from milp_search.dispatch.progress import Progress, ended
@@ -85,6 +86,8 @@ def prepare(spec: StudySpec, file: Path | None = None) -> Prepared:
         task = load_task(spec.data)
     with _placed(file, "objectives"):
         metrics_for(measured_metrics(spec), task.kind)
+    with _placed(file, "base_model"):
+        check_base(spec, space, task)
     return Prepared(spec, shape, space, task)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
-from milp_search.adapters.base_model import BaseModel, load_base_model
+from milp_search.adapters.base_model import BaseModel, load_base_model, text_fingerprint
 from milp_search.adapters.chat_template import chat_frame
 from milp_search.adapters.export import save_stacks
 from milp_search.adapters.jobs import AdapterTrainer
@@ -31,7 +31,7 @@ from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
-from milp_search.dispatch.make_trainer import base_key, make_cache, make_trainer
+from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.dispatch.rendezvous import train_together
 from milp_search.metrics.table import METRICS, measure
 from milp_search.personalize.base_stage import base_examples, base_stage_key
@@ -99,7 +99,7 @@ class TrialRunner:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return base_key(self.base, self.spec)
+        return text_fingerprint(self.base, reading(self.base, self.spec, self.task.choices))
 
     @cached_property
     def cache(self) -> StageCache | None:
@@ -109,7 +109,7 @@ class TrialRunner:
     @cached_property
     def trainer(self) -> AdapterTrainer:
         """The trainer; what it has embedded once stays."""
-        return make_trainer(self.base, self.spec, self.cache)
+        return make_trainer(self.base, self.spec, self.cache, self.task.choices)
 
     def run(self, pack: Pack) -> list[Outcome]:
         """Trains jobs together and keeps each one's outcome in the study's folder.
@@ -192,7 +192,7 @@ class TrialRunner:
             "chat_template": self._chat_template(),
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
-        save_stacks(unfinished, stacks, self.base.shape, facts)
+        save_stacks(unfinished, stacks, self.base.shape, facts, masked=self.base.masked)
         unfinished.rename(folder)
 
     def _chat_template(self) -> str | None:
@@ -221,11 +221,11 @@ def staged_base(
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None
-    frame = chat_frame(base.tokenizer, spec.training.chat_template)
-    key = base_stage_key(base.fingerprint, task, spec.training, spec.seed, frame)
+    read = reading(base, spec, task.choices)
+    key = base_stage_key(base.fingerprint, task, spec.training, spec.seed, read)
     stage = folder / f"base-{key}"
     if not stage.exists():
-        fit_base(base, base_examples(task), spec.training, spec.seed, stage)
+        fit_base(base, base_examples(task), spec.training, spec.seed, stage, task.choices)
         base = load_base_model(spec.base_model, device=device)
     return load_fitted_base(base, mode, stage), stage
 

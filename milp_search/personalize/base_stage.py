@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
-from milp_search.adapters.chat_template import ChatFrame
 from milp_search.adapters.jobs import Example
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.settings import TrainingSettings
@@ -34,11 +35,11 @@ def base_stage_key(
     task: PersonalizationTask,
     settings: TrainingSettings,
     seed: int,
-    frame: ChatFrame | None = None,
+    reading: Sequence[Any] = (),
 ) -> str:
     """Returns 16 hex digits over everything that decides the result of the base stage.
 
-    The frame is that of the chat template, where one is used.
+    `reading` is what else decides how the base reads a text; none is plain text, to be continued.
     """
     texts = [[(i.query, i.response) for i in user.interactions] for user in task.others]
     relevant = {
@@ -49,7 +50,7 @@ def base_stage_key(
     }
     if settings.schedule != "linear":
         relevant["schedule"] = settings.schedule
-    if frame is not None:
-        relevant["chat_template"] = asdict(frame)
+    if reading:
+        relevant["reading"] = [*reading]
     content = json.dumps([base_fingerprint, texts, relevant, seed], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

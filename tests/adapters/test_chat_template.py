@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.chatting import TEMPLATE, chat_llama, chat_tokenizer
-from adapters.making import byte_tokenizer, llama, response_losses
-from milp_search.adapters.base_model import text_fingerprint
+from adapters.making import byte_tokenizer, response_losses
 from milp_search.adapters.chat_template import chat_frame
 from milp_search.adapters.encoding import encode, encode_prompt
 from milp_search.adapters.jobs import Example, PredictJob, TrainJob
@@ -176,12 +175,3 @@ def test_a_profile_vector_is_of_the_text_alone() -> None:
     off = TrainingSettings(max_length=90, chat_template="none")
     one, other = PeftTrainer(base, SETTINGS).embed(["a"]), PeftTrainer(base, off).embed(["a"])
     assert one.tolist() == other.tolist()
-
-
-def test_the_template_is_part_of_a_bases_name_in_the_cache_only_where_it_is_used() -> None:
-    base = chat_llama()
-    assert text_fingerprint(base, FRAME) != text_fingerprint(base)
-    other = chat_frame(chat_tokenizer(TEMPLATE.replace("assistant", "model")), "auto")
-    assert text_fingerprint(base, other) != text_fingerprint(base, FRAME)
-    bare = llama()
-    assert text_fingerprint(bare, chat_frame(bare.tokenizer, "auto")) == text_fingerprint(bare)

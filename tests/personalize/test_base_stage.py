@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from milp_search.adapters.chat_template import ChatFrame
 from milp_search.core.records import PersonalizationTask, UserHistory
 from milp_search.core.settings import TrainingSettings
 from milp_search.personalize.base_stage import base_examples, base_stage_key
@@ -78,9 +77,7 @@ def test_base_seed_and_texts_of_the_others_change_the_key_and_targets_do_not() -
     assert base_stage_key("f00d", replace(task(), targets=()), SETTINGS, 0) == KEY
 
 
-def test_a_chat_template_changes_the_key() -> None:
-    keys = {
-        base_stage_key("f00d", task(), SETTINGS, 0, ChatFrame((1,), between, (3,)))
-        for between in ((2,), (2, 2))
-    }
-    assert len({*keys, KEY}) == 3
+def test_how_the_base_reads_texts_changes_the_key() -> None:
+    keys = {base_stage_key("f00d", task(), SETTINGS, 0, read) for read in (["a"], ["b"], ())}
+    assert len(keys) == 3
+    assert KEY in keys
