@@ -19,10 +19,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from milp_search.adapters.quantised import loading_options
 from milp_search.adapters.shape import model_shape
 from milp_search.adapters.supported import is_encoder, require_supported
 from milp_search.core.errors import ModelError
 from milp_search.core.model_shape import ModelShape
+from milp_search.core.settings import BasePrecision
 
 EMBEDDED = "embedded"
 _EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
@@ -58,24 +60,29 @@ class BaseModel:
         return is_encoder(self.model.config)
 
 
-def load_base_model(name: str = EMBEDDED, *, device: str = "auto") -> BaseModel:
+def load_base_model(
+    name: str = EMBEDDED, *, device: str = "auto", precision: BasePrecision = "auto"
+) -> BaseModel:
     """Returns the model by hub name, folder, or `embedded`.
 
-    On CUDA the base is bfloat16, on the CPU float32; adapters are float32 on both. Code that
-    comes with a model is never run. Raises ModelError if the folder or name cannot be read as a
-    whole language model, or is of a kind that cannot be searched.
+    On CUDA the base is bfloat16, on the CPU float32, unless its weights are to be quantised;
+    adapters are float32 always. Code that comes with a model is never run. Raises ModelError if
+    the folder or name cannot be read as a whole language model, is of a kind that cannot be
+    searched, or cannot be quantised here.
     """
     place = resolve_device(device)
+    quantising = loading_options(precision, place)
     kind = _kind(read_config(name))
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
     tokenizer = read_tokenizer(name)
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    model, loading = _read(kind, name, **options)
+    model, loading = _read(kind, name, **options, **quantising)
     if loading["missing_keys"]:
         # transformers would go on with random numbers in their place.
         raise _unreadable(name, f"no weights for {sorted(loading['missing_keys'])[0]}")
-    return as_base_model(name, model.to(place), tokenizer)
+    # Quantised weights are made where they stay.
+    return as_base_model(name, model if quantising else model.to(place), tokenizer)
 
 
 def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+BasePrecision = Literal["auto", "8bit", "4bit"]
+"""The weights of a base model: as the device computes best, or quantised."""
+
 
 @dataclass(frozen=True)
 class DataSettings:

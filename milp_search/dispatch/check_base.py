@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from milp_search.adapters.base_model import read_config, read_tokenizer, require_positions
+from milp_search.adapters.base_model import (
+    read_config,
+    read_tokenizer,
+    require_positions,
+    resolve_device,
+)
 from milp_search.adapters.chat_template import chat_frame, require_room
 from milp_search.adapters.encoder_trainer import require_choices
+from milp_search.adapters.quantised import require_quantising
 from milp_search.adapters.supported import is_encoder
 from milp_search.core.errors import ModelError
 from milp_search.core.methods import METHODS
@@ -25,6 +31,9 @@ def check_base(spec: StudySpec, space: SearchSpace, task: PersonalizationTask) -
         ModelError: What the base lacks.
     """
     config, training = read_config(spec.base_model), spec.training
+    if spec.base_precision != "auto" and spec.dispatch.ray_address is None:
+        # The machines of a cluster are not known here; each looks at itself.
+        require_quantising(spec.base_precision, resolve_device(workers_device(spec)))
     require_positions(spec.base_model, config, training.max_length)
     if is_encoder(config):
         require_choices(spec.base_model, task.choices)
@@ -32,6 +41,13 @@ def check_base(spec: StudySpec, space: SearchSpace, task: PersonalizationTask) -
     else:
         frame = chat_frame(read_tokenizer(spec.base_model), training.chat_template)
         require_room(frame, training.max_length, training.max_new_tokens)
+
+
+def workers_device(spec: StudySpec) -> str:
+    """Returns the device whose number format the workers use: Ray hides GPUs not asked for."""
+    settings = spec.dispatch
+    hidden = not settings.local and settings.gpus_per_trial == 0 and settings.device == "auto"
+    return "cpu" if hidden else settings.device
 
 
 def _require_no_writing(spec: StudySpec, space: SearchSpace) -> None:

@@ -188,6 +188,7 @@ class TrialRunner:
             "plan": job.plan.as_dict(),
             "base_model": self.spec.base_model,
             "base_fingerprint": self.base.fingerprint,
+            "base_precision": self.spec.base_precision,
             "base_stage": self._base_stage(),
             "chat_template": self._chat_template(),
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
@@ -217,7 +218,7 @@ def staged_base(
     device is the study file's where left out.
     """
     device = device or spec.dispatch.device
-    base = load_base_model(spec.base_model, device=device)
+    base = load_base_model(spec.base_model, device=device, precision=spec.base_precision)
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from adapters.chatting import chat_llama
 from adapters.encoders import encoder, film_kinds
+from milp_search.adapters import quantised
 from milp_search.adapters.base_model import BaseModel
 from milp_search.core.errors import ModelError
 from milp_search.core.methods import METHODS, MethodTraits
@@ -139,3 +141,19 @@ def test_a_chat_template_that_leaves_no_room_is_refused_before_anything_is_train
     with pytest.raises(ModelError, match=r"20 tokens of its own(.|\n)*max_length = 60"):
         prepare(spec)
     prepare(study(tmp_path, base=chat_llama(), length=69))
+
+
+@pytest.mark.parametrize("changes", [{"local": True}, {"local": False, "gpus_per_trial": 0.0}])
+def test_quantised_weights_are_refused_where_the_workers_have_no_gpu(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantised, "find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not changes["local"])
+    spec = study(tmp_path)
+    dispatch = spec.dispatch.model_copy(update={"device": "auto", **changes})
+    asked = spec.model_copy(update={"base_precision": "4bit", "dispatch": dispatch})
+    with pytest.raises(ModelError, match=r"needs a CUDA device, got cpu(.|\n)*gpus_per_trial"):
+        prepare(asked)
+    # What the machines of a cluster have is not known here.
+    elsewhere = dispatch.model_copy(update={"ray_address": "auto"})
+    prepare(asked.model_copy(update={"dispatch": elsewhere}))

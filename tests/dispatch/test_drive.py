@@ -11,6 +11,7 @@ import pytest
 from dispatch.small_study import small_study
 from milp_search.data.load import load_task
 from milp_search.dispatch import drive
+from milp_search.dispatch.check_base import workers_device
 from milp_search.study.spec_file import load_study_spec
 
 
@@ -22,6 +23,14 @@ def test_a_base_that_fits_into_shared_memory_is_carried_to_the_workers(
     monkeypatch.setattr(drive, "shared_memory_mib", lambda: free_mib)
     factory = drive.sharing_factory(tmp_path, spec, load_task(spec.data))
     assert (factory.placed is not None) is placed
+
+
+def test_workers_read_a_quantised_base_by_themselves_and_pack_nothing(tmp_path: Path) -> None:
+    spec = load_study_spec(small_study(tmp_path), {"dispatch.device": "auto"})
+    assert drive.unpacked(spec) is None
+    halved = spec.model_copy(update={"base_precision": "8bit"})
+    assert drive.sharing_factory(tmp_path, halved, load_task(spec.data)).placed is None
+    assert drive.unpacked(halved) == "8bit weights"
 
 
 def test_workers_on_gpus_are_sent_half_the_bytes(tmp_path: Path) -> None:
@@ -47,4 +56,4 @@ def test_the_driver_loads_the_base_as_its_workers_would(
 ) -> None:
     changes = {f"dispatch.{key}": value for key, value in settings.items()}
     spec = load_study_spec(small_study(tmp_path), changes)
-    assert drive.workers_device(spec) == device
+    assert workers_device(spec) == device
