@@ -12,16 +12,11 @@ import torch
 from safetensors.torch import load_file
 from transformers.pytorch_utils import Conv1D
 
-from milp_search.adapters.base_model import (
-    BaseModel,
-    as_base_model,
-    load_base_model,
-    require_positions,
-)
-from milp_search.adapters.encoding import encode
+from milp_search.adapters.base_model import BaseModel, as_base_model, load_base_model
+from milp_search.adapters.encoder_trainer import EncoderTrainer
 from milp_search.adapters.export import save_adapter
 from milp_search.adapters.jobs import Example, TrainJob
-from milp_search.adapters.peft_trainer import PeftTrainer, fit, step_plan
+from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 
@@ -35,16 +30,20 @@ def fit_base(
     settings: TrainingSettings,
     seed: int,
     folder: Path,
+    choices: Sequence[str] = (),
 ) -> None:
     """Trains the base on the examples and writes the result, complete or not at all.
 
-    `full` writes the whole model as a folder that `from_pretrained` reads; `lora` writes a PEFT
-    folder, to be merged at loading. The base in memory is changed by `full`: load it anew.
+    `choices` are what an answer may be, for an encoder. `full` writes the whole model as a folder
+    that `from_pretrained` reads; `lora` writes a PEFT folder, to be merged at loading. The base in
+    memory is changed by `full`: load it anew.
 
     Source: LoGo, App. B.2; OPPU's task adapter.
     """
-    require_positions(base, settings.max_length)
     settings = replace(settings, learning_rate=settings.base_learning_rate)
+    trainer = (
+        EncoderTrainer(base, settings, choices) if base.masked else PeftTrainer(base, settings)
+    )
     job = TrainJob(
         "base", tuple(examples), _task_plan(base), seed, epochs=settings.base_epochs, shuffle=True
     )
@@ -52,12 +51,14 @@ def fit_base(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, mode=0o700)
     if settings.base_training == "full":
-        _fit_all_weights(base, job, settings)
+        base.model.requires_grad_(True)
+        trainer.learn(job, list(base.model.parameters()))
+        base.model.requires_grad_(False)
         base.model.save_pretrained(partial, safe_serialization=True)
         base.tokenizer.save_pretrained(partial)
     else:
-        adapter = PeftTrainer(base, settings).train([job])[0]
-        save_adapter(partial, adapter, base.shape, base.name)
+        adapter = trainer.train([job])[0]
+        save_adapter(partial, adapter, base.shape, base.name, masked=base.masked)
     partial.rename(folder)
 
 
@@ -81,15 +82,6 @@ def merge_task_adapter(base: BaseModel, folder: Path) -> None:
             # Conv1D (GPT-2) keeps its weights transposed.
             with torch.no_grad():
                 layer.weight += delta.T if isinstance(layer, Conv1D) else delta
-
-
-def _fit_all_weights(base: BaseModel, job: TrainJob, settings: TrainingSettings) -> None:
-    rows = [encode(base.tokenizer, example, settings.max_length) for example in job.examples]
-    weights = list(base.model.parameters())
-    base.model.requires_grad_(True)
-    steps = [[rows[place] for place in step] for step in step_plan(job, settings)]
-    fit(base.model, weights, steps, settings, int(base.tokenizer.pad_token_id))
-    base.model.requires_grad_(False)
 
 
 def _task_plan(base: BaseModel) -> AdapterPlan:

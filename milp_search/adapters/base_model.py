@@ -1,26 +1,37 @@
-"""Loads a causal language model, frozen, with its tokenizer and shape."""
+"""Loads a language model, causal or masked, frozen, with its tokenizer and shape."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+)
 from transformers.utils import logging as transformers_logging
 
+from milp_search.adapters.quantised import loading_options
 from milp_search.adapters.shape import model_shape
+from milp_search.adapters.supported import is_encoder, require_supported
 from milp_search.core.errors import ModelError
 from milp_search.core.model_shape import ModelShape
+from milp_search.core.settings import BasePrecision
 
 EMBEDDED = "embedded"
 _EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 # Entries of a configuration that say where a model was read and by what, not what it is.
 _NOT_THE_MODEL = ("_name_or_path", "transformers_version")
+# These count positions from after the padding token's id, so that the table has some to spare.
+_POSITIONS_AFTER_PADDING = ("camembert", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,34 +54,46 @@ class BaseModel:
     device: torch.device
     fingerprint: str
 
+    @property
+    def masked(self) -> bool:
+        """Whether it fills in masked tokens (an encoder) instead of continuing a text."""
+        return is_encoder(self.model.config)
+
 
 def load_base_model(
-    name: str = EMBEDDED, *, device: str = "auto", trust_remote_code: bool = False
+    name: str = EMBEDDED, *, device: str = "auto", precision: BasePrecision = "auto"
 ) -> BaseModel:
     """Returns the model by hub name, folder, or `embedded`.
 
-    On CUDA the base is bfloat16, on the CPU float32; adapters are float32 on both. Raises
-    ModelError if the folder or name cannot be read as a whole causal language model.
+    On CUDA the base is bfloat16, on the CPU float32, unless its weights are to be quantised;
+    adapters are float32 always. Code that comes with a model is never run. Raises ModelError if
+    the folder or name cannot be read as a whole language model, is of a kind that cannot be
+    searched, or cannot be quantised here.
     """
     place = resolve_device(device)
-    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
+    quantising = loading_options(precision, place)
+    kind = _kind(read_config(name))
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-    tokenizer = _read(AutoTokenizer, name, source, trust_remote_code)
+    tokenizer = read_tokenizer(name)
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    model, loading = _read(AutoModelForCausalLM, name, source, trust_remote_code, **options)
+    model, loading = _read(kind, name, **options, **quantising)
     if loading["missing_keys"]:
         # transformers would go on with random numbers in their place.
         raise _unreadable(name, f"no weights for {sorted(loading['missing_keys'])[0]}")
-    return as_base_model(name, model.to(place), tokenizer)
+    # Quantised weights are made where they stay.
+    return as_base_model(name, model if quantising else model.to(place), tokenizer)
 
 
 def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:
     """Returns a model that is in memory already, frozen, as a base model.
 
-    A tokenizer without padding token pads with its end token; one without an end token is refused.
+    A tokenizer without padding token pads with its end token. Raises ModelError if one has no end
+    token, or that of an encoder not all of its special tokens.
     """
-    if tokenizer.eos_token_id is None:
+    if is_encoder(model.config):
+        _require_encoder_tokens(name, tokenizer)
+    elif tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer of base model {name!r} has no end token",
             remedy="Set eos_token in its tokenizer_config.json: answers have to end somewhere.",
@@ -83,31 +106,64 @@ def as_base_model(name: str, model: Any, tokenizer: Any) -> BaseModel:
     )
 
 
-def require_positions(base: BaseModel, length: int) -> None:
-    """Raises ModelError if the base has no positions for texts of so many tokens."""
-    positions = getattr(base.model.config, "max_position_embeddings", None)
+def _require_encoder_tokens(name: str, tokenizer: Any) -> None:
+    for token in ("cls_token", "sep_token", "mask_token", "pad_token"):
+        if getattr(tokenizer, f"{token}_id") is None:
+            raise ModelError(
+                f"the tokenizer of base model {name!r} has no {token}, which an encoder needs",
+                remedy=f"Set {token} in its tokenizer_config.json.",
+            )
+
+
+def require_positions(name: str, config: Any, length: int) -> None:
+    """Raises ModelError if a base model has no positions for texts of so many tokens."""
+    positions = longest_text(config)
     if positions is not None and length > positions:
         raise ModelError(
             f"expected max_length to be at most {positions}, the positions of base model "
-            f"{base.name!r}, got {length}",
+            f"{name!r}, got {length}",
             remedy=f"Set training.max_length to {positions} or less.",
         )
 
 
-def read_shape(name: str, *, trust_remote_code: bool = False) -> ModelShape:
+def longest_text(config: Any) -> int | None:
+    """Returns how many tokens a model has positions for, None where it tells no limit."""
+    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is None or config.model_type not in _POSITIONS_AFTER_PADDING:
+        return positions
+    return positions - int(config.pad_token_id) - 1
+
+
+def read_shape(name: str) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
+<<<<<<< HEAD
     return model_shape(_without_weights(name, trust_remote_code))
 
 
 def parameter_count(name: str, *, trust_remote_code: bool = False) -> int:
     """Returns how many parameters a model has, from its configuration alone."""
     return sum(weight.numel() for weight in _without_weights(name, trust_remote_code).parameters())
+=======
+    config = read_config(name)
+    with torch.device("meta"):
+        model = _kind(config).from_config(config)
+    return model_shape(model)
+>>>>>>> bases
 
 
-def read_config(name: str, *, trust_remote_code: bool = False) -> Any:
-    """Returns a model's configuration, without reading weights."""
-    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
-    return _read(AutoConfig, name, source, trust_remote_code)
+def read_config(name: str) -> Any:
+    """Returns a model's configuration, without reading weights.
+
+    Raises ModelError if it is of a kind that cannot be searched.
+    """
+    config = _read(AutoConfig, name)
+    require_supported(name, config)
+    return config
+
+
+def read_tokenizer(name: str) -> Any:
+    """Returns a model's tokenizer, as it is."""
+    return _read(AutoTokenizer, name)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -138,18 +194,23 @@ def model_fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def text_fingerprint(base: BaseModel) -> str:
-    """Returns hex digits over the model and over what its tokenizer makes of texts."""
+def text_fingerprint(base: BaseModel, reading: Sequence[Any] = ()) -> str:
+    """Returns hex digits over the model and over what its tokenizer makes of texts.
+
+    `reading` is what else decides how it reads a text; none is plain text, to be continued.
+    """
     tokenizer = base.tokenizer
     rules = getattr(tokenizer, "backend_tokenizer", None)
-    parts = [
+    parts: list[Any] = [
         base.fingerprint,
         type(tokenizer).__name__ if rules is None else rules.to_str(),
         [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
     ]
+    parts += reading
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
+<<<<<<< HEAD
 def _without_weights(name: str, trust_remote_code: bool) -> Any:
     config = read_config(name, trust_remote_code=trust_remote_code)
     try:
@@ -160,8 +221,16 @@ def _without_weights(name: str, trust_remote_code: bool) -> Any:
 
 
 def _read(reader: Any, name: str, source: str, trust_remote_code: bool, **options: Any) -> Any:
+=======
+def _kind(config: Any) -> Any:
+    return AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
+
+
+def _read(reader: Any, name: str, **options: Any) -> Any:
+    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
+>>>>>>> bases
     try:
-        return reader.from_pretrained(source, trust_remote_code=trust_remote_code, **options)
+        return reader.from_pretrained(source, trust_remote_code=False, **options)
     except Exception as error:  # transformers raises many kinds; each means "not readable"
         raise _unreadable(name, error) from error
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from milp_search.adapters.chat_template import ChatFrame
 from milp_search.adapters.jobs import Example
+from milp_search.adapters.prompt import assistant_turn, user_turn
 
 
 @dataclass(frozen=True)
@@ -32,28 +34,37 @@ class Encoded:
         return len(self) - self.border
 
 
-def encode(tokenizer: Any, example: Example, max_length: int) -> Encoded:
+def encode(
+    tokenizer: Any, example: Example, max_length: int, frame: ChatFrame | None = None
+) -> Encoded:
     """Returns an example's token ids, at most `max_length` in all.
 
     A prompt that is too long loses its oldest part, a response that alone is too long its end.
     The start token stands before the prompt, or before the response where there is no prompt.
+    With a frame, prompt and response are turns of a chat; a text without prompt stays plain.
     """
+    if frame is not None and example.prompt:
+        return _encode_turns(tokenizer, example, max_length, frame)
     start = _start(tokenizer)
-    response = (*_tokens(tokenizer, example.response), tokenizer.eos_token_id)
+    response = (*text_tokens(tokenizer, example.response), tokenizer.eos_token_id)
     response = response[: max_length - len(start)]
     room = max_length - len(start) - len(response)
-    return Encoded((*start, *_latest(_tokens(tokenizer, example.prompt), room)), response)
+    return Encoded((*start, *latest(text_tokens(tokenizer, example.prompt), room)), response)
 
 
-def encode_prompt(tokenizer: Any, prompt: str, max_length: int) -> Encoded:
+def encode_prompt(
+    tokenizer: Any, prompt: str, max_length: int, frame: ChatFrame | None = None
+) -> Encoded:
     """Returns the token ids of a prompt to be continued, at most `max_length`.
 
     It must not know the response, not even by its length: `encode` cuts the prompt by it. Where
     there is nothing to continue, the end token stands for the end of a text before.
     """
+    if frame is not None and prompt:
+        return Encoded(_asked(tokenizer, prompt, max_length, frame), ())
     start = _start(tokenizer)
     room = max(max_length - len(start), 1)
-    tokens = (*start, *_latest(_tokens(tokenizer, prompt), room))
+    tokens = (*start, *latest(text_tokens(tokenizer, prompt), room))
     return Encoded(tokens or (tokenizer.eos_token_id,), ())
 
 
@@ -89,16 +100,29 @@ def generation_batch(
     return ids.to(device), mask.to(device)
 
 
+def _encode_turns(tokenizer: Any, example: Example, max_length: int, frame: ChatFrame) -> Encoded:
+    response = (*text_tokens(tokenizer, assistant_turn(example.response)), *frame.after)
+    response = response[: max_length - frame.given]
+    return Encoded(_asked(tokenizer, example.prompt, max_length - len(response), frame), response)
+
+
+def _asked(tokenizer: Any, prompt: str, max_length: int, frame: ChatFrame) -> tuple[int, ...]:
+    query = latest(text_tokens(tokenizer, user_turn(prompt)), max_length - frame.given)
+    return (*frame.before, *query, *frame.between)
+
+
 def _start(tokenizer: Any) -> tuple[int, ...]:
     return () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
 
 
-def _tokens(tokenizer: Any, text: str) -> tuple[int, ...]:
+def text_tokens(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Returns a text's token ids, never a special token among them."""
     # Split: a user who writes "</s>" means these four characters and no end token.
     # Not verbose: long texts are cut by us, and the tokenizer would warn of their length.
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
     return tuple(encoded["input_ids"])
 
 
-def _latest(tokens: tuple[int, ...], count: int) -> tuple[int, ...]:
+def latest(tokens: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Returns the last tokens, so many at most."""
     return tokens[max(len(tokens) - count, 0) :]

@@ -36,6 +36,8 @@ def save_stacks(
     stacks: Mapping[str, tuple[Adapter, ...]],
     shape: ModelShape,
     facts: Mapping[str, Any],
+    *,
+    masked: bool = False,
 ) -> None:
     """Writes each distinct adapter once, then the manifest.
 
@@ -44,6 +46,7 @@ def save_stacks(
         stacks: Per user the adapters, bottom first.
         shape: The base model's shape.
         facts: What else the manifest shall hold (base model, plan, trial, ...).
+        masked: Whether the base fills in masked tokens instead of continuing a text.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     names: dict[int, str] = {}
@@ -51,7 +54,8 @@ def save_stacks(
         for adapter in stack:
             if id(adapter) not in names and adapter.plan.total_rank > 0:
                 names[id(adapter)] = _name(adapter.key)
-                save_adapter(folder / names[id(adapter)], adapter, shape, str(facts["base_model"]))
+                name = str(facts["base_model"])
+                save_adapter(folder / names[id(adapter)], adapter, shape, name, masked=masked)
     users = {
         user: [names[id(a)] for a in stack if id(a) in names] for user, stack in stacks.items()
     }
@@ -66,11 +70,16 @@ def save_stacks(
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def save_adapter(folder: Path, adapter: Adapter, shape: ModelShape, base_model: str) -> None:
+def save_adapter(
+    folder: Path, adapter: Adapter, shape: ModelShape, base_model: str, *, masked: bool = False
+) -> None:
     """Writes one adapter as a PEFT folder."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     config = lora_config(adapter.plan, shape)
     config.base_model_name_or_path, config.inference_mode = base_model, True
+    if masked:
+        # PEFT has no task for masked language models; without one it wraps any model.
+        config.task_type = None
     config.save_pretrained(str(folder))
     tensors = {
         f"{_PREFIX}{path}.lora_{letter}.weight": tensor.contiguous()

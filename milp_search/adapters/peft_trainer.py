@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Sequence, Sized
 from itertools import groupby, islice
+=======
+from collections.abc import Callable, Sequence
+>>>>>>> bases
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -11,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from milp_search.adapters.base_model import BaseModel, require_positions
+from milp_search.adapters.chat_template import chat_frame, require_room
 from milp_search.adapters.encoding import (
     Encoded,
     encode,
@@ -18,18 +23,13 @@ from milp_search.adapters.encoding import (
     generation_batch,
     training_batch,
 )
+from milp_search.adapters.job_by_job import PREDICT_TOKENS, in_batches, predict_jobs, train_jobs
 from milp_search.adapters.jobs import Adapter, Answer, Example, PredictJob, TrainJob
-from milp_search.adapters.lora import (
-    attached,
-    fresh_adapter,
-    generator,
-    load_weights,
-    parameters,
-    read_weights,
-)
-from milp_search.core.plan import AdapterPlan
+from milp_search.adapters.lora import generator
+from milp_search.adapters.text_vectors import TextVectors
 from milp_search.core.settings import TrainingSettings
 
+<<<<<<< HEAD
 
 class Supervised(Protocol):
     """A text of which some tokens are targets."""
@@ -46,6 +46,19 @@ Piece = TypeVar("Piece", bound=Sized)
 
 _PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
 _KEPT_VECTOR_BYTES = 256 * 2**20  # ours: what embeddings kept from call to call may take
+=======
+
+class Supervised(Protocol):
+    """A row of tokens, so many of which are supervised."""
+
+    @property
+    def supervised(self) -> int:
+        """The number of targets."""
+        ...
+
+
+R = TypeVar("R", bound=Supervised)
+>>>>>>> bases
 
 
 class PeftTrainer:
@@ -55,35 +68,28 @@ class PeftTrainer:
     """
 
     def __init__(self, base: BaseModel, settings: TrainingSettings):
-        require_positions(base, settings.max_length)
+        require_positions(base.name, base.model.config, settings.max_length)
         self.base, self.settings = base, settings
+        self.frame = chat_frame(base.tokenizer, settings.chat_template)
+        require_room(self.frame, settings.max_length, settings.max_new_tokens)
         self.halvings = 0
         self.step_losses: list[list[float]] = []
-        self._vectors: dict[str, torch.Tensor] = {}
+        self._vectors = TextVectors(base)
 
     def train(self, jobs: Sequence[TrainJob]) -> list[Adapter]:
         """Returns one adapter per job, in order; see `AdapterTrainer`."""
-        trained = []
-        self.step_losses = []
-        # LoRA modules are attached once for neighbours of one structure, then only reset.
-        for plans, group in groupby(jobs, key=lambda job: (*active_plans(job.below), job.plan)):
-            with attached(self.base, plans) as names:
-                trained += [self._train_one(job, names) for job in group]
-        return trained
+        done = train_jobs(self.base, jobs, self.learn)
+        self.step_losses = [losses for _, losses in done]
+        return [adapter for adapter, _ in done]
 
     def predict(self, jobs: Sequence[PredictJob]) -> list[list[Answer]]:
         """Returns per job one answer per example, in order; see `AdapterTrainer`."""
-        answers = []
-        for plans, group in groupby(jobs, key=lambda job: active_plans(job.adapters)):
-            with attached(self.base, plans) as names, torch.no_grad():
-                for job in group:
-                    self._load(names, job.adapters)
-                    answers.append(self._answer(job))
-        return answers
+        return predict_jobs(self.base, jobs, self._answer)
 
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
         """Returns the base's mean last hidden state of each text (texts x width, float32).
 
+<<<<<<< HEAD
         The end token counts as part of the text, so that an empty text has a vector too. Vectors
         are kept from call to call, up to a bound: the base is frozen, and every trial asks for
         the same histories, though for generations of its own.
@@ -117,26 +123,39 @@ class PeftTrainer:
         weights = parameters(model, name, [*start.tensors])
         for weight in weights:
             weight.requires_grad_(True)
+=======
+        The end token counts as part of the text, so that an empty text has a vector too.
+        """
+        return self._vectors.of(texts, self._whole, self._predict_tokens)
+
+    def learn(self, job: TrainJob, weights: Sequence[torch.nn.Parameter]) -> list[float]:
+        """Trains weights of the model in place as a job says; returns the steps' losses."""
+>>>>>>> bases
         rows = [self.encode(example) for example in job.examples]
         steps = [[rows[i] for i in step] for step in step_plan(job, self.settings)]
-        losses = fit(model, weights, steps, self.settings, self._pad, self.halvings)
-        self.step_losses.append(losses)
-        for weight in weights:
-            weight.requires_grad_(False)
-        return read_weights(model, name, job.key, job.plan, [*start.tensors])
 
-    def _load(self, names: Sequence[str], adapters: Sequence[Adapter]) -> None:
-        for name, adapter in zip(names, active(adapters), strict=True):
-            load_weights(self.base.model, name, adapter)
+        def summed(rows: Sequence[Encoded]) -> torch.Tensor:
+            batch = training_batch(rows, self._pad, self.base.device)
+            return token_losses(self.base.model, *batch).sum()
+
+        return fit(weights, steps, summed, self.settings, self.halvings)
 
     def _answer(self, job: PredictJob) -> list[Answer]:
         rows = [self.encode(example) for example in job.examples]
+<<<<<<< HEAD
         tokens = predict_tokens(self.halvings)
         losses = in_batches(rows, self._losses, tokens)
         texts: list[str] | list[None] = [None] * len(rows)
         if job.generate:
             prompts = [self.encode_prompt(example) for example in job.examples]
             texts = in_batches(prompts, self._generate, tokens)
+=======
+        losses = in_batches(rows, self._losses, self._predict_tokens)
+        texts: list[str] | list[None] = [None] * len(rows)
+        if job.generate:
+            prompts = [self.encode_prompt(example) for example in job.examples]
+            texts = in_batches(prompts, self._generate, self._predict_tokens)
+>>>>>>> bases
         return [
             Answer(loss, row.supervised, text)
             for loss, row, text in zip(losses, rows, texts, strict=True)
@@ -148,19 +167,53 @@ class PeftTrainer:
 
     def _generate(self, rows: Sequence[Encoded]) -> list[str]:
         ids, mask = generation_batch(rows, self._pad, self.base.device)
+<<<<<<< HEAD
         new = self.settings.max_new_tokens
         return greedy_texts(self.base, new, input_ids=ids, attention_mask=mask)
+=======
+        output = self.base.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            do_sample=False,
+            # Some models ship a penalty that forbids what the prompt says; copying is our point.
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            max_new_tokens=self.settings.max_new_tokens,
+            pad_token_id=self._pad,
+            eos_token_id=list(self.ends),
+        )
+        texts: list[str] = tokenizer.batch_decode(
+            output[:, ids.shape[1] :], skip_special_tokens=True
+        )
+        return [text.strip() for text in texts]
+>>>>>>> bases
+
+    def _whole(self, text: str) -> Encoded:
+        return encode(self.base.tokenizer, Example(text, ""), self.settings.max_length)
 
     def encode(self, example: Example) -> Encoded:
         """Returns the token ids of an example."""
-        return encode(self.base.tokenizer, example, self.settings.max_length)
+        return encode(self.base.tokenizer, example, self.settings.max_length, self.frame)
 
     def encode_prompt(self, example: Example) -> Encoded:
         """Returns the token ids of an example's prompt, to be continued."""
         room = self.settings.max_length - self.settings.max_new_tokens
-        return encode_prompt(self.base.tokenizer, example.prompt, room)
+        return encode_prompt(self.base.tokenizer, example.prompt, room, self.frame)
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end a generation: the end token and, in a chat, the end of a turn."""
+        end = int(self.base.tokenizer.eos_token_id)
+        return (end,) if self.frame is None else tuple(dict.fromkeys((end, self.frame.end)))
+
+    @property
+<<<<<<< HEAD
+=======
+    def _predict_tokens(self) -> int:
+        return PREDICT_TOKENS >> self.halvings
+
+    @property
+>>>>>>> bases
     def _pad(self) -> int:
         return int(self.base.tokenizer.pad_token_id)
 
@@ -188,11 +241,10 @@ def step_plan(job: TrainJob, settings: TrainingSettings) -> list[list[int]]:
 
 
 def fit(
-    model: Any,
     weights: Sequence[torch.nn.Parameter],
-    steps: Sequence[Sequence[Encoded]],
+    steps: Sequence[Sequence[R]],
+    summed: Callable[[Sequence[R]], torch.Tensor],
     settings: TrainingSettings,
-    pad: int,
     halvings: int = 0,
 ) -> list[float]:
     """Trains the weights in place, one batch of rows per optimiser step; returns the steps' losses.
@@ -216,8 +268,13 @@ def descend(
     """Trains the weights in place, one batch of rows per optimiser step; returns the steps' losses.
 
     AdamW with the settings' schedule (linear: MiLP, section 3.3); the loss is the mean over all
+<<<<<<< HEAD
     supervised tokens of the step, whatever the micro-batches, each of which `losses` turns into
     the losses of its tokens.
+=======
+    supervised tokens of the step, whatever the micro-batches. `summed` gives the sum over those
+    of some rows.
+>>>>>>> bases
     """
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -229,7 +286,11 @@ def descend(
         supervised = sum(row.supervised for row in rows)
         total = torch.zeros((), device=weights[0].device)
         for first in range(0, len(rows), size):
+<<<<<<< HEAD
             loss = losses(rows[first : first + size]).sum() / max(supervised, 1)
+=======
+            loss = summed(rows[first : first + size]) / max(supervised, 1)
+>>>>>>> bases
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         optimizer.step()
@@ -263,6 +324,7 @@ def target_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100, reduction="none"
     )
     return losses.view(logits.shape[:2])
+<<<<<<< HEAD
 
 
 def row_means(losses: torch.Tensor, targets: torch.Tensor) -> list[float]:
@@ -330,3 +392,5 @@ def active(adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:
 def active_plans(adapters: Sequence[Adapter]) -> tuple[AdapterPlan, ...]:
     """Returns their plans."""
     return tuple(adapter.plan for adapter in active(adapters))
+=======
+>>>>>>> bases

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_CUE = "\nAnswer:"
+
 
 def item_text(query: str, response: str) -> str:
     """Returns one past exchange as it stands in prompts and in memory injection."""
@@ -18,9 +20,19 @@ def prompt_text(query: str, earlier: Sequence[tuple[str, str]] = (), profile: st
     """
     head = f"Profile: {profile}\n\n" if profile else ""
     items = "".join(f"{item_text(*pair)}\n\n" for pair in earlier)
-    return f"{head}{items}Question: {query}\nAnswer:"
+    return f"{head}{items}Question: {query}{_CUE}"
 
 
 def answer_text(response: str) -> str:
     """Returns the answer as it follows the prompt; its tokens are the supervised ones."""
     return f" {response}"
+
+
+def user_turn(prompt: str) -> str:
+    """Returns a prompt as the user says it in a chat, which needs no cue for the answer."""
+    return prompt.removesuffix(_CUE)
+
+
+def assistant_turn(answer: str) -> str:
+    """Returns an answer as the assistant says it in a chat: without the space after a cue."""
+    return answer.removeprefix(" ")

@@ -16,10 +16,11 @@ from milp_search.core.settings import TrainingSettings
 
 _MIB = 2**20
 # Settings that do not touch the training of a job. How long it lasts stands in the job, what the
-# base learnt before in the base's fingerprint; a setting not named here is taken to matter.
+# base learnt before and the chat template in the base's fingerprint; a setting not named here is
+# taken to matter.
 _NOT_TRAINING = frozenset({
     "injection_epochs", "tuning_epochs", "global_steps", "base_training", "base_epochs",
-    "base_learning_rate", "max_new_tokens", "micro_batch", "embedding",
+    "base_learning_rate", "max_new_tokens", "micro_batch", "embedding", "chat_template",
 })  # fmt: skip
 
 

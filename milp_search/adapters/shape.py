@@ -11,7 +11,8 @@ from milp_search.core.errors import ModelError
 from milp_search.core.model_shape import LinearMap, ModelShape
 
 _QUERY_VALUE = {"q_proj": "q", "v_proj": "v", "query": "q", "value": "v",
-                "c_attn": "qkv", "qkv_proj": "qkv", "query_key_value": "qkv"}  # fmt: skip
+                "c_attn": "qkv", "qkv_proj": "qkv", "query_key_value": "qkv",
+                "Wqkv": "qkv"}  # fmt: skip
 
 
 def model_shape(model: nn.Module) -> ModelShape:
@@ -19,15 +20,30 @@ def model_shape(model: nn.Module) -> ModelShape:
 
     Feed-forward maps are the linear maps of a layer whose path holds no `attn` or `attention`;
     a map back to the model's width is `down`, any other (gate, up, fused gate and up) is `up`.
-    Raises ModelError if there is no such stack, or no such map in it, as in models of experts.
+    Raises ModelError if there is no such stack, if its layers differ, or if they have no such map
+    or no attention, as in models of experts and state-space models.
     """
     path, layers = _layer_list(model)
     maps = tuple(_linear_maps(layers[0]))
+    kind = type(layers[0]).__name__
     if not any(linear.role in ("up", "down") for linear in maps):
         raise ModelError(
-            f"found no feed-forward linear maps in {type(layers[0]).__name__}",
+            f"found no feed-forward linear maps in {kind}",
             remedy="Models whose feed-forward is a set of experts cannot be searched yet.",
         )
+    if not any(linear.role in ("q", "qkv") for linear in maps):
+        raise ModelError(
+            f"found no query map of an attention in {kind}, by whose width feed-forward maps are "
+            "told apart",
+            remedy="State-space and recurrent layers cannot be searched; use a transformer.",
+        )
+    for number, layer in enumerate(layers):
+        if tuple(_linear_maps(layer)) != maps:
+            raise ModelError(
+                f"expected equal layers, but layer {number} of {path} has other linear maps than "
+                "layer 0",
+                remedy="Models that mix kinds of layers cannot be searched; use a dense one.",
+            )
     return ModelShape(layers=len(layers), layers_path=path, maps=maps)
 
 

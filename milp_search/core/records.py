@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+=======
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+>>>>>>> bases
 from typing import Literal
 
 TaskKind = Literal["text", "classification", "rating"]
@@ -62,6 +68,14 @@ class PersonalizationTask:
     labels: tuple[str, ...] = ()
     rating_range: tuple[float, float] = (1.0, 5.0)
     fingerprint: str = ""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All texts that an answer may be: the labels, or the whole ratings; none for free text."""
+        if self.kind != "rating":
+            return self.labels
+        low, high = self.rating_range
+        return tuple(str(rating) for rating in range(math.ceil(low), math.floor(high) + 1))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+BasePrecision = Literal["auto", "8bit", "4bit"]
+"""The weights of a base model: as the device computes best, or quantised."""
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -67,6 +70,8 @@ class TrainingSettings:
         base_learning_rate: Peak learning rate of that stage.
         max_length: Tokens of one example; longer prompts lose their oldest part.
         max_new_tokens: Tokens of one generation.
+        chat_template: `auto` asks and answers in the tokenizer's chat template where it has one;
+            `none` in plain text always.
         embedding: What profile vectors are made of: `hidden`, the base's mean last hidden state;
             `tfidf`, weighted word counts reduced by SVD; or the folder or hub name of a
             sentence-embedding model.
@@ -86,6 +91,7 @@ class TrainingSettings:
     base_learning_rate: float = 5e-4
     max_length: int = 512
     max_new_tokens: int = 48
+    chat_template: Literal["auto", "none"] = "auto"
     micro_batch: int | None = None
     embedding: str = "hidden"
 

@@ -22,6 +22,7 @@ from milp_search.core.errors import DataError, InputError, StudyError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
+from milp_search.dispatch.check_base import check_base, workers_device
 from milp_search.dispatch.local import run_local
 from milp_search.dispatch.memory import shared_memory_mib
 from milp_search.dispatch.progress import Progress, ended
@@ -52,7 +53,7 @@ _SHARED_PART = 0.8
 _logger = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "transformers", "peft", "ax-platform", "botorch", "gpytorch", "jax",
-             "numpyro", "ray", "milp-search")  # fmt: skip
+             "numpyro", "ray", "bitsandbytes", "milp-search")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,15 @@ def prepare(spec: StudySpec, file: Path | None = None) -> Prepared:
     with _placed(file, "data"):
         task = load_task(spec.data)
     with _placed(file, "objectives"):
+<<<<<<< HEAD
         metrics = metrics_for(measured_metrics(spec), task.kind)
         if any(metric.needs_retention for metric in metrics):
             check_other_targets(task)
+=======
+        metrics_for(measured_metrics(spec), task.kind)
+    with _placed(file, "base_model"):
+        check_base(spec, space, task)
+>>>>>>> bases
     return Prepared(spec, shape, space, task)
 
 
@@ -205,7 +212,7 @@ def execute(
 ) -> None:
     """Runs jobs until there are none: in this process, or through Ray Tune."""
     settings = spec.dispatch
-    reason = unknown_blocks(read_config(spec.base_model), spec.training.max_length)
+    reason = unpacked(spec)
     if settings.trainer == "packed" and reason is not None:
         console.print(f"Plain PEFT trains one adapter after another: no packed path ({reason}).")
     packs = f"in packs of up to {largest_pack(settings, spec.batch)}"
@@ -226,8 +233,11 @@ def execute(
 def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) -> RunnerFactory:
     """Returns a factory that carries the base model, read once for all workers.
 
-    Where this machine's shared memory is too small for it, each worker reads its own.
+    Where this machine's shared memory is too small for it, or its weights are quantised, each
+    worker reads its own.
     """
+    if spec.base_precision != "auto":
+        return RunnerFactory(folder)
     base, stage = staged_base(folder, spec, task, workers_device(spec))
     settings = spec.dispatch
     on_gpus = settings.gpus_per_trial > 0 and settings.device != "cpu"
@@ -241,11 +251,11 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
     return RunnerFactory(folder, placed, stage)
 
 
-def workers_device(spec: StudySpec) -> str:
-    """Returns the device whose number format the workers use: Ray hides GPUs not asked for."""
-    settings = spec.dispatch
-    hidden = not settings.local and settings.gpus_per_trial == 0 and settings.device == "auto"
-    return "cpu" if hidden else settings.device
+def unpacked(spec: StudySpec) -> str | None:
+    """Returns in a word why the study's base has no packed path, None where it has one."""
+    if spec.base_precision != "auto":
+        return f"{spec.base_precision} weights"
+    return unknown_blocks(read_config(spec.base_model), spec.training.max_length)
 
 
 def installed_versions() -> dict[str, str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from milp_search.adapters.base_model import BaseModel, text_fingerprint
+from milp_search.adapters.chat_template import chat_frame
+from milp_search.adapters.encoder_trainer import EncoderTrainer
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.trainer import PackedTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
@@ -23,7 +28,10 @@ def make_cache(spec: StudySpec, folder: Path) -> StageCache | None:
 
 
 def make_trainer(
-    base: BaseModel, spec: StudySpec, cache: StageCache | None = None
+    base: BaseModel,
+    spec: StudySpec,
+    cache: StageCache | None = None,
+    choices: Sequence[str] = (),
 ) -> AdapterTrainer:
     """Returns the trainer that a study file asks for.
 
@@ -31,17 +39,35 @@ def make_trainer(
         base: The frozen base model.
         spec: The study.
         cache: Where it looks for stages first; None trains all anew.
+        choices: What an answer may be, for a base that cannot write text.
 
     Returns:
         The trainer; whichever it is, its results are the same.
     """
     trainer: AdapterTrainer
-    if spec.dispatch.trainer == "packed":
+    if base.masked:
+        trainer = EncoderTrainer(base, spec.training, choices)
+    elif spec.dispatch.trainer == "packed":
         memory_mib = _memory_mib(base, spec.dispatch)
         trainer = PackedTrainer(base, spec.training, memory_mib=memory_mib, spill=cache)
     else:
         trainer = PeftTrainer(base, spec.training)
-    return trainer if cache is None else ReusingTrainer(trainer, cache, text_fingerprint(base))
+    return (
+        trainer
+        if cache is None
+        else ReusingTrainer(trainer, cache, text_fingerprint(base, reading(base, spec, choices)))
+    )
+
+
+def reading(base: BaseModel, spec: StudySpec, choices: Sequence[str]) -> list[Any]:
+    """Returns what decides how the base reads a text, for cache keys: its template or choices.
+
+    Nothing where texts are plain and to be continued.
+    """
+    if base.masked:
+        return [*choices]
+    frame = chat_frame(base.tokenizer, spec.training.chat_template)
+    return [] if frame is None else [asdict(frame)]
 
 
 def _memory_mib(base: BaseModel, settings: DispatchSettings) -> float | None:

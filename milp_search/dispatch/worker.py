@@ -17,6 +17,7 @@ import torch
 
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
 from milp_search.adapters.base_model import BaseModel, load_base_model, text_fingerprint
+from milp_search.adapters.chat_template import chat_frame
 from milp_search.adapters.export import save_stacks
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
@@ -30,7 +31,7 @@ from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
-from milp_search.dispatch.make_trainer import make_cache, make_trainer
+from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.dispatch.rendezvous import train_together
 from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.base_stage import base_examples, base_stage_key
@@ -105,7 +106,7 @@ class TrialRunner:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return text_fingerprint(self.base)
+        return text_fingerprint(self.base, reading(self.base, self.spec, self.task.choices))
 
     @cached_property
     def cache(self) -> StageCache | None:
@@ -115,7 +116,7 @@ class TrialRunner:
     @cached_property
     def trainer(self) -> AdapterTrainer:
         """The trainer; what it has embedded once stays."""
-        return make_trainer(self.base, self.spec, self.cache)
+        return make_trainer(self.base, self.spec, self.cache, self.task.choices)
 
     def run(self, pack: Pack) -> list[Outcome]:
         """Trains jobs together and keeps each one's outcome in the study's folder.
@@ -206,11 +207,19 @@ class TrialRunner:
             "plan": job.plan.as_dict(),
             "base_model": self.spec.base_model,
             "base_fingerprint": self.base.fingerprint,
+            "base_precision": self.spec.base_precision,
             "base_stage": self._base_stage(),
+            "chat_template": self._chat_template(),
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
-        save_stacks(unfinished, stacks, self.base.shape, facts)
+        save_stacks(unfinished, stacks, self.base.shape, facts, masked=self.base.masked)
         unfinished.rename(folder)
+
+    def _chat_template(self) -> str | None:
+        """Returns the tokenizer's chat template, in which texts were asked and answered, if any."""
+        tokenizer, option = self.base.tokenizer, self.spec.training.chat_template
+        frame = chat_frame(tokenizer, option)
+        return None if frame is None else str(tokenizer.get_chat_template())
 
     def _base_stage(self) -> dict[str, str] | None:
         stage = self._staged[1]
@@ -228,13 +237,15 @@ def staged_base(
     device is the study file's where left out.
     """
     device = device or spec.dispatch.device
-    base = load_base_model(spec.base_model, device=device)
+    base = load_base_model(spec.base_model, device=device, precision=spec.base_precision)
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None
-    stage = folder / f"base-{base_stage_key(base.fingerprint, task, spec.training, spec.seed)}"
+    read = reading(base, spec, task.choices)
+    key = base_stage_key(base.fingerprint, task, spec.training, spec.seed, read)
+    stage = folder / f"base-{key}"
     if not stage.exists():
-        fit_base(base, base_examples(task), spec.training, spec.seed, stage)
+        fit_base(base, base_examples(task), spec.training, spec.seed, stage, task.choices)
         base = load_base_model(spec.base_model, device=device)
     return load_fitted_base(base, mode, stage), stage
 

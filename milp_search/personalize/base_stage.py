@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from milp_search.adapters.jobs import Example
 from milp_search.core.records import PersonalizationTask
@@ -29,9 +31,16 @@ def base_examples(task: PersonalizationTask) -> tuple[Example, ...]:
 
 
 def base_stage_key(
-    base_fingerprint: str, task: PersonalizationTask, settings: TrainingSettings, seed: int
+    base_fingerprint: str,
+    task: PersonalizationTask,
+    settings: TrainingSettings,
+    seed: int,
+    reading: Sequence[Any] = (),
 ) -> str:
-    """Returns 16 hex digits over everything that decides the result of the base stage."""
+    """Returns 16 hex digits over everything that decides the result of the base stage.
+
+    `reading` is what else decides how the base reads a text; none is plain text, to be continued.
+    """
     texts = [[(i.query, i.response) for i in user.interactions] for user in task.others]
     relevant = {
         name: value
@@ -41,5 +50,7 @@ def base_stage_key(
     }
     if settings.schedule != "linear":
         relevant["schedule"] = settings.schedule
+    if reading:
+        relevant["reading"] = [*reading]
     content = json.dumps([base_fingerprint, texts, relevant, seed], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

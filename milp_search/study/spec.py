@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 
 from milp_search.core.errors import SpecError
 from milp_search.core.methods import METHODS
-from milp_search.core.settings import DataSettings, TrainingSettings
+from milp_search.core.settings import BasePrecision, DataSettings, TrainingSettings
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
 from milp_search.search.presets import PRESETS, EngineSettings
@@ -111,6 +111,9 @@ class StudySpec(Settings):
         space: The search space: a shipped one's name, or a file relative to the study file.
         data: Where the users' histories come from.
         base_model: `embedded`, a model folder or a hub name.
+        base_precision: `auto` computes with the base's weights in bfloat16 on a GPU and float32
+            on the CPU; `8bit` and `4bit` quantise them as they are read, which needs a GPU and
+            bitsandbytes, and leaves the base without a base stage.
         method: The personalisation method.
         objectives: What is searched for; references left out are inferred.
         metrics: What is measured beside the objectives.
@@ -131,6 +134,7 @@ class StudySpec(Settings):
     space: str = Field(min_length=1)
     data: DataSettings = DataSettings()
     base_model: str = Field(default=EMBEDDED, min_length=1)
+    base_precision: BasePrecision = "auto"
     method: str = "milp_logo"
     objectives: tuple[Objective, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ()

@@ -63,6 +63,7 @@ def load_study_spec(
     _check_metrics(spec, metrics, place)
     _check_constraints(spec, metrics or (), place)
     _check_budget(spec, place)
+    _check_precision(spec, place)
     _check_files(spec, place)
     return spec if spec.name else spec.model_copy(update={"name": Path(path).stem})
 
@@ -203,6 +204,24 @@ def _check_budget(spec: StudySpec, place: Place) -> None:
             f"got {spec.initial_trials}",
             at=place("initial_trials"),
             remedy="raise `budget.trials` or lower `initial_trials` (16 where left out)",
+        )
+
+
+def _check_precision(spec: StudySpec, place: Place) -> None:
+    if spec.base_precision == "auto":
+        return
+    if spec.training.base_training != "none":
+        raise SpecError(
+            f"expected base_training none with {spec.base_precision} weights, which cannot be "
+            f"trained or merged with a LoRA, got {spec.training.base_training}",
+            at=place("base_precision"),
+            remedy="set `training.base_training` to none, or `base_precision` to auto",
+        )
+    if spec.dispatch.device == "cpu":
+        raise SpecError(
+            f"expected a GPU for {spec.base_precision} weights, got `dispatch.device` cpu",
+            at=place("base_precision"),
+            remedy="set `dispatch.device` to auto or cuda, or `base_precision` to auto",
         )
 
 

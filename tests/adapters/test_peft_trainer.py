@@ -180,9 +180,7 @@ def test_two_loras_of_rank_r_equal_one_of_rank_2r() -> None:
         both = [w for name in names for w in parameters(BASE.model, name, [*start.tensors])]
         for weight in both:
             weight.requires_grad_(True)
-        rows = [TRAINER.encode(example) for example in EXAMPLES]
-        steps = [[rows[i] for i in step] for step in step_plan(JOB, SETTINGS)]
-        peft_trainer.fit(BASE.model, both, steps, SETTINGS, TRAINER._pad)
+        TRAINER.learn(JOB, both)
         with torch.no_grad():
             losses = mean_losses(BASE.model, BASE.tokenizer, EXAMPLES)
     answers = TRAINER.predict([PredictJob(EXAMPLES, (summed,), generate=False)])[0]
@@ -335,7 +333,7 @@ def test_answers_keep_the_order_of_examples_in_small_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = TRAINER.predict([PredictJob(EXAMPLES)])[0]
-    monkeypatch.setattr(peft_trainer, "_PREDICT_TOKENS", 1)  # one row in each batch
+    monkeypatch.setattr(peft_trainer, "PREDICT_TOKENS", 1)  # one row in each batch
     single = TRAINER.predict([PredictJob(EXAMPLES)])[0]
     assert [a.generated for a in single] == [a.generated for a in whole]
     assert [a.loss for a in single] == pytest.approx([a.loss for a in whole], abs=1e-5)

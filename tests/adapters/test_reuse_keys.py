@@ -41,7 +41,7 @@ SETTING_CHANGES: Mapping[str, object] = {
 OTHER_SETTINGS: Mapping[str, object] = {
     "injection_epochs": 7, "tuning_epochs": 7, "global_steps": 7, "base_training": "lora",
     "base_epochs": 7, "base_learning_rate": 1.0, "max_new_tokens": 7, "micro_batch": None,
-    "embedding": "tfidf",
+    "embedding": "tfidf", "chat_template": "none",
 }  # fmt: skip
 
 

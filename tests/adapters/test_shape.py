@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +67,16 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, dict[str, tuple[str, int, int]]]]
             "fc2": ("down", 48, 32),
         },
     ),
+    # MPT fuses q, k, v and has no configuration of its feed-forward but a factor.
+    "Mpt": (
+        {"d_model": 32, "n_heads": 4, "n_layers": 3, "expansion_ratio": 2},
+        "transformer.blocks",
+        {
+            "attn.Wqkv": ("qkv", 32, 96),
+            "ffn.up_proj": ("up", 32, 128),
+            "ffn.down_proj": ("down", 128, 32),
+        },
+    ),
     "GPTNeoX": (
         {},
         "gpt_neox.layers",
@@ -118,16 +127,24 @@ def test_a_model_of_experts_is_refused_by_name() -> None:
         model_shape(on_meta(config))
 
 
+@pytest.mark.parametrize("family", ["Mamba", "RecurrentGemma"])
+def test_a_state_space_model_is_refused(family: str) -> None:
+    # The second layer of its pattern (recurrent, recurrent, attention) would be one.
+    model = on_meta(tiny_config(family, state_size=4, lru_width=32))
+    with pytest.raises(ModelError, match=r"no query map of an attention(.|\n)*[Ss]tate-space"):
+        model_shape(model)
+
+
+def test_a_model_that_mixes_kinds_of_layers_is_refused() -> None:
+    model: Any = on_meta(tiny_config("Llama"))
+    model.model.layers[2].mlp.up_proj = nn.Linear(32, 40)
+    with pytest.raises(ModelError, match=r"layer 2 of model\.layers has other linear maps"):
+        model_shape(model)
+
+
 def test_a_model_without_a_stack_of_layers_is_refused() -> None:
     with pytest.raises(ModelError, match="no stack of equal layers in Linear"):
         model_shape(nn.Linear(2, 2))
-
-
-def test_an_encoder_decoder_is_refused_as_a_base_model(tmp_path: Path) -> None:
-    config = {"model_type": "t5", "d_model": 32, "num_layers": 2, "vocab_size": 64}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="T5Config"):
-        read_shape(str(tmp_path))
 
 
 def test_a_shape_is_read_from_the_configuration_without_weights(tmp_path: Path) -> None:

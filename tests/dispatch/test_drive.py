@@ -12,6 +12,7 @@ from dispatch.small_study import small_study
 from milp_search.core.errors import SpecError
 from milp_search.data.load import load_task
 from milp_search.dispatch import drive
+from milp_search.dispatch.check_base import workers_device
 from milp_search.study.spec_file import load_study_spec
 
 
@@ -23,6 +24,14 @@ def test_a_base_that_fits_into_shared_memory_is_carried_to_the_workers(
     monkeypatch.setattr(drive, "shared_memory_mib", lambda: free_mib)
     factory = drive.sharing_factory(tmp_path, spec, load_task(spec.data))
     assert (factory.placed is not None) is placed
+
+
+def test_workers_read_a_quantised_base_by_themselves_and_pack_nothing(tmp_path: Path) -> None:
+    spec = load_study_spec(small_study(tmp_path), {"dispatch.device": "auto"})
+    assert drive.unpacked(spec) is None
+    halved = spec.model_copy(update={"base_precision": "8bit"})
+    assert drive.sharing_factory(tmp_path, halved, load_task(spec.data)).placed is None
+    assert drive.unpacked(halved) == "8bit weights"
 
 
 def test_workers_on_gpus_are_sent_half_the_bytes(tmp_path: Path) -> None:
@@ -48,6 +57,7 @@ def test_the_driver_loads_the_base_as_its_workers_would(
 ) -> None:
     changes = {f"dispatch.{key}": value for key, value in settings.items()}
     spec = load_study_spec(small_study(tmp_path), changes)
+<<<<<<< HEAD
     assert drive.workers_device(spec) == device
 
 
@@ -57,3 +67,6 @@ def test_retention_of_a_single_target_is_refused_before_anything_runs(tmp_path: 
     file.write_text(file.read_text().replace("targets: 3", "targets: 1"))
     with pytest.raises(SpecError, match=r"study\.yaml:8:1: expected at least 2 target users"):
         drive.prepare(load_study_spec(file), file)
+=======
+    assert workers_device(spec) == device
+>>>>>>> bases

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from adapters.chatting import chat_llama
+from adapters.encoders import encoder
 from adapters.making import llama
 from milp_search.adapters.base_model import text_fingerprint
+from milp_search.adapters.chat_template import chat_frame
+from milp_search.adapters.encoder_trainer import EncoderTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.adapters.reusing_trainer import ReusingTrainer
 from milp_search.core.settings import TrainingSettings
 from milp_search.core.trial import Objective
-from milp_search.dispatch.make_trainer import make_cache, make_trainer
+from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.study.spec import DispatchSettings, StudySpec
 
 
-def spec(**settings: Any) -> StudySpec:
+def spec(chat_template: Literal["auto", "none"] = "auto", **settings: Any) -> StudySpec:
     return StudySpec(
         space="milp",
         objectives=(Objective("loss", "minimize"),),
-        training=TrainingSettings(max_length=64),
+        training=TrainingSettings(max_length=60, chat_template=chat_template),
         dispatch=DispatchSettings(**settings),
     )
 
@@ -29,7 +34,7 @@ def test_a_plain_trainer_without_reuse_is_pefts_alone(tmp_path: Path) -> None:
     assert make_cache(plain, tmp_path) is None
     trainer = make_trainer(llama(), plain)
     assert type(trainer) is PeftTrainer
-    assert trainer.settings.max_length == 64
+    assert trainer.settings.max_length == 60
 
 
 def test_with_reuse_the_cache_in_the_studys_folder_is_asked_first(tmp_path: Path) -> None:
@@ -41,3 +46,22 @@ def test_with_reuse_the_cache_in_the_studys_folder_is_asked_first(tmp_path: Path
     assert isinstance(trainer, ReusingTrainer)
     assert type(trainer.inner) is PeftTrainer
     assert (trainer.cache, trainer.base_fingerprint) == (cache, text_fingerprint(base))
+
+
+def test_a_chat_template_is_named_only_where_there_is_one_and_it_is_used() -> None:
+    chat, bare = chat_llama(), llama()
+    frame = chat_frame(chat.tokenizer, "auto")
+    assert frame is not None
+    assert reading(chat, spec("auto"), ()) == [asdict(frame)]
+    assert reading(chat, spec("none"), ()) == reading(bare, spec("auto"), ("a",)) == []
+    # Without one the name of the base is what it was.
+    assert text_fingerprint(bare, []) == text_fingerprint(bare) != text_fingerprint(bare, ["a"])
+
+
+def test_an_encoder_has_a_trainer_of_its_own_whatever_the_study_says(tmp_path: Path) -> None:
+    base, packed = encoder(), spec(trainer="packed")
+    trainer = make_trainer(base, packed, make_cache(packed, tmp_path), ("comedy", "drama"))
+    assert isinstance(trainer, ReusingTrainer)
+    assert isinstance(trainer.inner, EncoderTrainer)
+    assert trainer.inner.choices == ("comedy", "drama")
+    assert trainer.base_fingerprint == text_fingerprint(base, ["comedy", "drama"])

@@ -75,3 +75,9 @@ def test_base_seed_and_texts_of_the_others_change_the_key_and_targets_do_not() -
     assert base_stage_key("f00d", task(), SETTINGS, 1) != KEY
     assert base_stage_key("f00d", fewer, SETTINGS, 0) != KEY
     assert base_stage_key("f00d", replace(task(), targets=()), SETTINGS, 0) == KEY
+
+
+def test_how_the_base_reads_texts_changes_the_key() -> None:
+    keys = {base_stage_key("f00d", task(), SETTINGS, 0, read) for read in (["a"], ["b"], ())}
+    assert len(keys) == 3
+    assert KEY in keys

@@ -33,7 +33,8 @@ def row_losses(
 
 
 def row_generations(
-    stack: FrozenStack, rows: Sequence[Row], lanes: Lanes, new_tokens: int, end: int,
+    stack: FrozenStack, rows: Sequence[Row], lanes: Lanes, new_tokens: int,
+    ends: Sequence[int],
     pass_tokens: int,
 ) -> list[list[int]]:  # fmt: skip
     """Returns each row's greedy continuation; the rows hold prompts only."""
@@ -41,7 +42,7 @@ def row_generations(
     for places in buckets(rows, pass_tokens, extra=new_tokens):
         part = [rows[place] for place in places]
         for place, tokens in zip(
-            places, generate(stack, part, lanes, new_tokens, end), strict=True
+            places, generate(stack, part, lanes, new_tokens, ends), strict=True
         ):
             found[place] = tokens
     return found

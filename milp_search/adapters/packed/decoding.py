@@ -19,23 +19,23 @@ _LEAVE = 0.25
 
 @torch.no_grad()
 def generate(
-    stack: FrozenStack, rows: Sequence[Row], lanes: Lanes, new_tokens: int, end: int
+    stack: FrozenStack, rows: Sequence[Row], lanes: Lanes, new_tokens: int, ends: Sequence[int]
 ) -> list[list[int]]:
-    """Returns each row's greedy continuation, at most `new_tokens`, without the end token.
+    """Returns each row's greedy continuation, at most `new_tokens`, before any of the end tokens.
 
     The rows hold prompts only and come in ascending order of their lanes.
     """
     packed = pack_rows(rows, stack.device)
     cache = _Cache(stack, packed, new_tokens)
-    ends = torch.tensor([len(row.text) for row in rows], device=stack.device)
-    last = torch.cumsum(ends, 0) - 1
+    lengths = torch.tensor([len(row.text) for row in rows], device=stack.device)
+    last = torch.cumsum(lengths, 0) - 1
     tokens = next_tokens(stack, hidden_at(stack, packed, lanes, last, cache.fill))
     found: list[list[int]] = [[] for _ in rows]
-    batch = _Batch([row.lane for row in rows], list(range(len(rows))), ends, stack.device)
+    batch = _Batch([row.lane for row in rows], list(range(len(rows))), lengths, stack.device)
     for step in range(new_tokens):
         ended = []
         for place, (row, token) in enumerate(zip(batch.rows, tokens.tolist(), strict=True)):
-            if token == end or place in batch.ended:
+            if token in ends or place in batch.ended:
                 ended.append(place)
             else:
                 found[row].append(token)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.quantised import is_quantised
 
 # Families whose block is h += attention(norm(h)); h += down(silu(gate(norm(h))) * up(norm(h))).
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -144,6 +145,8 @@ def frozen_stack(base: BaseModel, longest: int) -> FrozenStack | str:
 
 def unknown_blocks(config: Any, longest: int) -> str | None:
     """Returns in a word what about a model's configuration is unknown here, None if nothing is."""
+    if is_quantised(config):
+        return "quantised weights"
     if config.model_type not in FAMILIES:
         return f"model type {config.model_type}"
     if config.hidden_act != "silu":

@@ -10,6 +10,7 @@ import torch
 
 from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.encoding import Encoded
+from milp_search.adapters.job_by_job import active, active_plans
 from milp_search.adapters.jobs import Adapter, Answer, PredictJob, TrainJob
 from milp_search.adapters.lora import fresh_adapter, module_path
 from milp_search.adapters.packed.agreement import disagreement
@@ -22,7 +23,7 @@ from milp_search.adapters.packed.rows import Row
 from milp_search.adapters.packed.stack import FrozenStack, frozen_stack
 from milp_search.adapters.packed.sublayers import Lanes
 from milp_search.adapters.packed.training import LaneJob, train_lanes
-from milp_search.adapters.peft_trainer import PeftTrainer, active, active_plans, step_plan
+from milp_search.adapters.peft_trainer import PeftTrainer, step_plan
 from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
@@ -184,7 +185,7 @@ class PackedTrainer:
         tokenizer, new = self.base.tokenizer, self.settings.max_new_tokens
         longest = max(len(row.text) for row in prompts)
         tokens = self._memory.generating(self._stack, longest, new, self.halvings + halvings)
-        found = row_generations(self._stack, prompts, lanes, new, tokenizer.eos_token_id, tokens)
+        found = row_generations(self._stack, prompts, lanes, new, self.plain.ends, tokens)
         texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
         return [text.strip() for text in texts]
 

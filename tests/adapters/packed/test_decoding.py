@@ -67,7 +67,7 @@ def fast(family: str, new_tokens: int, end: int) -> list[list[int]]:
     base = base_of(family)
     lanes = Lanes(None, frozen(stacks(base), paths_of(base), CPU))
     rows = [Row(lane, Encoded(prompt, ())) for lane, prompt in PROMPTS]
-    return generate(stack_of(base), rows, lanes, new_tokens, end)
+    return generate(stack_of(base), rows, lanes, new_tokens, (end,))
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
@@ -132,4 +132,4 @@ def test_no_step_is_taken_once_all_have_ended(monkeypatch: pytest.MonkeyPatch) -
     base, end = base_of("llama"), first_tokens()[0]
     monkeypatch.setattr(decoding, "_step", None)
     rows = [Row(0, Encoded(PROMPTS[0][1], ()))] * 3
-    assert generate(stack_of(base), rows, Lanes(), 12, end) == [[], [], []]
+    assert generate(stack_of(base), rows, Lanes(), 12, (end,)) == [[], [], []]

@@ -149,6 +149,6 @@ def test_the_model_of_generation_is_above_the_peak(family: str, length: int) -> 
     stack = stack_of(base)
     prompts = [Row(0, Encoded((1,) * length, ()))] * 8
     with LiveMemory() as live:
-        generate(stack, prompts, Lanes(), new_tokens, 300)
+        generate(stack, prompts, Lanes(), new_tokens, (300,))
     model = 8 * (length + new_tokens) * generation_bytes(stack, length, new_tokens)
     assert live.peak <= model <= 1.7 * live.peak

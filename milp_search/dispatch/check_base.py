@@ -1,0 +1,68 @@
+"""Whether a study's base model can do what the study asks of it, before anything is trained."""
+
+from __future__ import annotations
+
+from milp_search.adapters.base_model import (
+    read_config,
+    read_tokenizer,
+    require_positions,
+    resolve_device,
+)
+from milp_search.adapters.chat_template import chat_frame, require_room
+from milp_search.adapters.encoder_trainer import require_choices
+from milp_search.adapters.quantised import require_quantising
+from milp_search.adapters.supported import is_encoder
+from milp_search.core.errors import ModelError
+from milp_search.core.methods import METHODS
+from milp_search.core.records import PersonalizationTask
+from milp_search.space.search_space import SearchSpace
+from milp_search.study.spec import StudySpec
+
+
+def check_base(spec: StudySpec, space: SearchSpace, task: PersonalizationTask) -> None:
+    """Refuses a base model that cannot serve the study's task, method and lengths.
+
+    Args:
+        spec: The study.
+        space: Its search space.
+        task: Its data.
+
+    Raises:
+        ModelError: What the base lacks.
+    """
+    config, training = read_config(spec.base_model), spec.training
+    if spec.base_precision != "auto" and spec.dispatch.ray_address is None:
+        # The machines of a cluster are not known here; each looks at itself.
+        require_quantising(spec.base_precision, resolve_device(workers_device(spec)))
+    require_positions(spec.base_model, config, training.max_length)
+    if is_encoder(config):
+        require_choices(spec.base_model, task.choices)
+        _require_no_writing(spec, space)
+    else:
+        frame = chat_frame(read_tokenizer(spec.base_model), training.chat_template)
+        require_room(frame, training.max_length, training.max_new_tokens)
+
+
+def workers_device(spec: StudySpec) -> str:
+    """Returns the device whose number format the workers use: Ray hides GPUs not asked for."""
+    settings = spec.dispatch
+    hidden = not settings.local and settings.gpus_per_trial == 0 and settings.device == "auto"
+    return "cpu" if hidden else settings.device
+
+
+def _require_no_writing(spec: StudySpec, space: SearchSpace) -> None:
+    """Raises ModelError if the method needs of an encoder what only a decoder can do."""
+    traits = METHODS[spec.method]
+    searched = {value for one in space.parameters if one.name == "profile" for value in one.values}
+    if traits.defaults.get("profile") or "on" in searched:
+        raise ModelError(
+            f"base model {spec.base_model!r} fills in masked tokens and cannot write the profile "
+            f"texts that method {spec.method!r} is to put into prompts here",
+            remedy="Use a decoder-only base model, or a method and space without profile.",
+        )
+    if traits.open_base:
+        raise ModelError(
+            f"method {spec.method!r} works inside a decoder, and base model {spec.base_model!r} "
+            "is an encoder",
+            remedy="Use a decoder-only base model, or another method.",
+        )
