@@ -136,19 +136,12 @@ def longest_text(config: Any) -> int | None:
 
 def read_shape(name: str) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
-<<<<<<< HEAD
-    return model_shape(_without_weights(name, trust_remote_code))
+    return model_shape(_without_weights(name))
 
 
-def parameter_count(name: str, *, trust_remote_code: bool = False) -> int:
+def parameter_count(name: str) -> int:
     """Returns how many parameters a model has, from its configuration alone."""
-    return sum(weight.numel() for weight in _without_weights(name, trust_remote_code).parameters())
-=======
-    config = read_config(name)
-    with torch.device("meta"):
-        model = _kind(config).from_config(config)
-    return model_shape(model)
->>>>>>> bases
+    return sum(weight.numel() for weight in _without_weights(name).parameters())
 
 
 def read_config(name: str) -> Any:
@@ -210,25 +203,18 @@ def text_fingerprint(base: BaseModel, reading: Sequence[Any] = ()) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-<<<<<<< HEAD
-def _without_weights(name: str, trust_remote_code: bool) -> Any:
-    config = read_config(name, trust_remote_code=trust_remote_code)
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except ValueError as error:
-        raise _unreadable(name, error) from error
+def _without_weights(name: str) -> Any:
+    config = read_config(name)
+    with torch.device("meta"):
+        return _kind(config).from_config(config)
 
 
-def _read(reader: Any, name: str, source: str, trust_remote_code: bool, **options: Any) -> Any:
-=======
 def _kind(config: Any) -> Any:
     return AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
 
 
 def _read(reader: Any, name: str, **options: Any) -> Any:
     source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
->>>>>>> bases
     try:
         return reader.from_pretrained(source, trust_remote_code=False, **options)
     except Exception as error:  # transformers raises many kinds; each means "not readable"

@@ -11,7 +11,7 @@ from torch import nn
 from milp_search.adapters.encoding import Encoded
 from milp_search.adapters.jobs import AdapterTrainer, TrainJob
 from milp_search.adapters.lora import generator
-from milp_search.adapters.peft_trainer import descend, step_plan
+from milp_search.adapters.peft_trainer import fit, step_plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,5 +61,9 @@ def fit_network(
         losses: Turns rows into the losses of their tokens.
     """
     steps = [[rows[place] for place in step] for step in step_plan(job, trainer.settings)]
-    descend([*network.parameters()], steps, losses, trainer.settings, trainer.halvings)
+
+    def summed(some: Sequence[KnownRow]) -> torch.Tensor:
+        return losses(some).sum()
+
+    fit([*network.parameters()], steps, summed, trainer.settings, trainer.halvings)
     network.requires_grad_(False)

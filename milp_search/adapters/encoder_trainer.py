@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy
 from milp_search.adapters.base_model import BaseModel, require_positions
 from milp_search.adapters.encoding import Encoded, text_tokens
 from milp_search.adapters.job_by_job import (
-    PREDICT_TOKENS,
     in_batches,
     predict_jobs,
+    predict_tokens,
     train_jobs,
 )
 from milp_search.adapters.jobs import Adapter, Answer, Example, PredictJob, TrainJob
@@ -134,7 +134,7 @@ class EncoderTrainer:
 
     @property
     def _predict_tokens(self) -> int:
-        return PREDICT_TOKENS >> self.halvings
+        return predict_tokens(self.halvings)
 
 
 def require_choices(name: str, choices: Sequence[str]) -> None:

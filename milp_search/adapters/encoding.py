@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from milp_search.adapters.chat_template import ChatFrame
+from milp_search.adapters.chat_template import ChatFrame, chat_frame, require_room
 from milp_search.adapters.jobs import Example
 from milp_search.adapters.prompt import assistant_turn, user_turn
+from milp_search.core.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,35 @@ def encode_prompt(
     room = max(max_length - len(start), 1)
     tokens = (*start, *latest(text_tokens(tokenizer, prompt), room))
     return Encoded(tokens or (tokenizer.eos_token_id,), ())
+
+
+class PromptEncoder:
+    """Turns examples into token ids as a base's tokenizer and the settings say.
+
+    Attributes:
+        frame: The chat template around prompt and response, None where there is none.
+    """
+
+    def __init__(self, tokenizer: Any, settings: TrainingSettings):
+        self.frame = chat_frame(tokenizer, settings.chat_template)
+        require_room(self.frame, settings.max_length, settings.max_new_tokens)
+        self._tokenizer, self._settings = tokenizer, settings
+
+    def encode(self, example: Example, kept: int = 0) -> Encoded:
+        """Returns an example to learn from or to measure, with `kept` tokens less than allowed."""
+        length = self._settings.max_length - kept
+        return encode(self._tokenizer, example, length, self.frame)
+
+    def encode_prompt(self, example: Example, kept: int = 0) -> Encoded:
+        """Returns an example's prompt, to be continued, with `kept` tokens less than allowed."""
+        room = self._settings.max_length - self._settings.max_new_tokens - kept
+        return encode_prompt(self._tokenizer, example.prompt, room, self.frame)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end a generation: the end token and, in a chat, the end of a turn."""
+        end = int(self._tokenizer.eos_token_id)
+        return (end,) if self.frame is None else tuple(dict.fromkeys((end, self.frame.end)))
 
 
 def training_batch(

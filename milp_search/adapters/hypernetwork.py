@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, final
+from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import nn
 
-from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.additions import Addition, added
 from milp_search.adapters.conditioned import KnownRow, draw_weights, fit_network
-from milp_search.adapters.encoding import encode, training_batch
+from milp_search.adapters.encoding import PromptEncoder, training_batch
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, TrainJob
 from milp_search.adapters.lora import fresh_adapter, module_path, placed
 from milp_search.adapters.peft_trainer import token_losses
@@ -19,8 +18,6 @@ from milp_search.core.model_shape import ModelShape
 from milp_search.core.plan import AdapterPlan
 
 _WIDTH = 64  # ours: of the code that each row of A and column of B is made of
-
-Hook = Callable[[Any, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
 
 
 @final
@@ -74,9 +71,9 @@ class Hypernetwork(nn.Module):
         codes = self.norm(codes + self.think(codes)) / _WIDTH
         return dict(zip(self._kind, codes.split(self._ranks, dim=1), strict=True))
 
-    def hooks(self, profiles: torch.Tensor) -> dict[str, Hook]:
-        """Returns per linear map what adds the LoRA of profile i to the output of row i."""
-        return {path: self._hook(path, codes) for path, codes in self(profiles).items()}
+    def additions(self, profiles: torch.Tensor) -> dict[str, Addition]:
+        """Returns per linear map what the LoRA of profile i adds to the output of row i."""
+        return {path: self._addition(path, codes) for path, codes in self(profiles).items()}
 
     @torch.no_grad()
     def adapter(self, key: str, profile: torch.Tensor) -> Adapter:
@@ -90,31 +87,17 @@ class Hypernetwork(nn.Module):
         b = (code @ self.columns_of_b[self._kind[path]]).T
         return a, b.contiguous().cpu()
 
-    def _hook(self, path: str, codes: torch.Tensor) -> Hook:
+    def _addition(self, path: str, codes: torch.Tensor) -> Addition:
         kind, scaling = self._kind[path], self.plan.alpha_over_rank
         start = self._start[path][0].to(codes.device)
 
-        def add(_: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-            x = inputs[0].to(codes.dtype)
+        def addition(x: torch.Tensor) -> torch.Tensor:
             # A and B of each row are never made: h is far below the maps' width.
             low = x @ start.T + (x @ self.rows_of_a[kind].T) @ codes.mT
             delta: torch.Tensor = low @ codes @ self.columns_of_b[kind]
-            return (output + scaling * delta).to(output.dtype)
+            return scaling * delta
 
-        return add
-
-
-@contextmanager
-def generated(base: BaseModel, hooks: dict[str, Hook]) -> Iterator[None]:
-    """Lets the hooks change what the base's linear maps answer; they are gone afterwards."""
-    handles = []
-    try:
-        for path, hook in hooks.items():
-            handles.append(base.model.get_submodule(path).register_forward_hook(hook))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        return addition
 
 
 def fit_hypernetwork(
@@ -125,20 +108,20 @@ def fit_hypernetwork(
     The loss is that of the base with the LoRA made of the profile, on response tokens. Without
     examples the network stays as it was drawn.
     """
-    base, settings = trainer.base, trainer.settings
+    base, texts = trainer.base, PromptEncoder(trainer.base.tokenizer, trainer.settings)
     width = len(profiles[0]) if profiles else 1
     network = Hypernetwork(width, job.plan, base.shape, job.seed).to(base.device)
     pad = int(base.tokenizer.pad_token_id)
-    rows = [
-        KnownRow(encode(base.tokenizer, example, settings.max_length), profile.to(base.device))
+    known = [
+        KnownRow(texts.encode(example), profile.to(base.device))
         for example, profile in zip(job.examples, profiles, strict=True)
     ]
 
     def losses(batch: Sequence[KnownRow]) -> torch.Tensor:
-        hooks = network.hooks(torch.stack([row.known for row in batch]))
-        with generated(base, hooks):
-            texts = [row.text for row in batch]
-            return token_losses(base.model, *training_batch(texts, pad, base.device))
+        profiles = torch.stack([row.known for row in batch])
+        with added(base, network.additions(profiles)):
+            rows = [row.text for row in batch]
+            return token_losses(base.model, *training_batch(rows, pad, base.device))
 
-    fit_network(network, trainer, job, rows, losses)
+    fit_network(network, trainer, job, known, losses)
     return network

@@ -19,7 +19,7 @@ from milp_search.adapters.lora import (
 )
 from milp_search.core.plan import AdapterPlan
 
-PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
+_PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Sized)
@@ -73,6 +73,11 @@ def _train_one(
 def _load(base: BaseModel, names: Sequence[str], adapters: Sequence[Adapter]) -> None:
     for name, adapter in zip(names, active(adapters), strict=True):
         load_weights(base.model, name, adapter)
+
+
+def predict_tokens(halvings: int) -> int:
+    """Returns the bound on one forward pass of evaluation (rows x length)."""
+    return _PREDICT_TOKENS >> halvings
 
 
 def in_batches(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
+from milp_search.adapters.additions import Addition, added
 from milp_search.adapters.base_model import BaseModel
-from milp_search.adapters.encoding import Encoded, encode, training_batch
+from milp_search.adapters.encoding import Encoded, PromptEncoder, training_batch
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, Example, TrainJob
-from milp_search.adapters.peft_trainer import fit, step_plan
-
-Addition = Callable[[torch.Tensor], torch.Tensor]
-"""The inputs of a linear map (... x d_in) to what is added to its outputs (... x d_out)."""
+from milp_search.adapters.peft_trainer import fit, step_plan, token_losses
 
 _TOKENS = 8192  # ours: bounds the pass that composes (rows x length); older texts are left out
 
@@ -33,20 +29,6 @@ class Pieces:
 
     adapter: Adapter
     gates: Mapping[str, torch.Tensor] = field(repr=False)
-
-
-@contextmanager
-def added(base: BaseModel, additions: Mapping[str, Addition]) -> Iterator[None]:
-    """Adds to the outputs of linear maps, by module path; the base is as before afterwards."""
-    handles = []
-    try:
-        for path, addition in additions.items():
-            module = base.model.get_submodule(path)
-            handles.append(module.register_forward_hook(_hook(addition)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def train_gates(trainer: AdapterTrainer, adapter: Adapter, job: TrainJob) -> Pieces:
@@ -68,10 +50,14 @@ def train_gates(trainer: AdapterTrainer, adapter: Adapter, job: TrainJob) -> Pie
         path: _gated(gates[path], a.to(base.device), scaling * b.to(base.device))
         for path, (a, b) in adapter.tensors.items()
     }
-    rows = [encode(base.tokenizer, one, settings.max_length) for one in job.examples]
+    rows = _encoded(trainer, job.examples)
     steps = [[rows[place] for place in step] for step in step_plan(job, settings)]
+
+    def summed(some: Sequence[Encoded]) -> torch.Tensor:
+        return token_losses(base.model, *training_batch(some, _pad(base), base.device)).sum()
+
     with added(base, additions):
-        fit(base.model, [*gates.values()], steps, settings, _pad(base), trainer.halvings)
+        fit([*gates.values()], steps, summed, settings, trainer.halvings)
     return Pieces(adapter, {path: gate.detach().cpu() for path, gate in gates.items()})
 
 
@@ -100,8 +86,7 @@ def composed(
     Source: Tan et al. 2024a (PER-PCS), selection and assembly from the bottom layer up.
     """
     base = trainer.base
-    rows = [encode(base.tokenizer, one, trainer.settings.max_length) for one in examples]
-    latest = _latest(rows, _TOKENS >> trainer.halvings)
+    latest = _latest(_encoded(trainer, examples), _TOKENS >> trainer.halvings)
     ids, mask, _ = training_batch(latest, _pad(base), base.device)
     plan, tokens = pool[0].adapter.plan, mask.flatten().float()
     found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -136,14 +121,6 @@ def _gated(gate: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Addition:
     return lambda inputs: torch.sigmoid(inputs @ gate).unsqueeze(-1) * (inputs @ a.T @ b.T)
 
 
-def _hook(addition: Addition) -> Callable[..., torch.Tensor]:
-    def hook(_: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        # As with LoRA, what is added is float32 whatever the base is.
-        return output + addition(inputs[0].float()).to(output.dtype)
-
-    return hook
-
-
 def _latest(rows: Sequence[Encoded], tokens: int) -> Sequence[Encoded]:
     """Returns the last rows, at least one, that take at most so many tokens when padded."""
     count, longest = 0, 0
@@ -153,6 +130,11 @@ def _latest(rows: Sequence[Encoded], tokens: int) -> Sequence[Encoded]:
             break
         count += 1
     return rows[len(rows) - count :]
+
+
+def _encoded(trainer: AdapterTrainer, examples: Sequence[Example]) -> list[Encoded]:
+    texts = PromptEncoder(trainer.base.tokenizer, trainer.settings)
+    return [texts.encode(example) for example in examples]
 
 
 def _pad(base: BaseModel) -> int:

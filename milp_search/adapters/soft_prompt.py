@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -11,19 +12,13 @@ from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.conditioned import KnownRow, fit_network
 from milp_search.adapters.encoding import (
     Encoded,
-    encode,
-    encode_prompt,
+    PromptEncoder,
     generation_batch,
     training_batch,
 )
+from milp_search.adapters.job_by_job import in_batches, predict_tokens
 from milp_search.adapters.jobs import AdapterTrainer, Answer, Example, TrainJob
-from milp_search.adapters.peft_trainer import (
-    greedy_texts,
-    in_batches,
-    predict_tokens,
-    row_means,
-    target_losses,
-)
+from milp_search.adapters.peft_trainer import greedy_texts, row_means, target_losses
 from milp_search.adapters.user_encoder import UserEncoder, fresh_encoder
 from milp_search.core.settings import TrainingSettings
 
@@ -87,13 +82,11 @@ class _Prompted:
 
     def row(self, example: Example, past: torch.Tensor) -> KnownRow:
         """Returns an example to learn from or to measure."""
-        room = self.settings.max_length - _vectors(self.settings)
-        return self._behind(encode(self.base.tokenizer, example, room), past)
+        return self._behind(self.encoding.encode(example, _vectors(self.settings)), past)
 
     def prompt_row(self, example: Example, past: torch.Tensor) -> KnownRow:
         """Returns an example's prompt, to be continued."""
-        room = self.settings.max_length - self.settings.max_new_tokens - _vectors(self.settings)
-        return self._behind(encode_prompt(self.base.tokenizer, example.prompt, room), past)
+        return self._behind(self.encoding.encode_prompt(example, _vectors(self.settings)), past)
 
     def losses(self, rows: Sequence[KnownRow]) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the losses of the rows' tokens (rows x length - 1), and the targets."""
@@ -111,7 +104,8 @@ class _Prompted:
         """Returns what greedily follows each row."""
         ids, mask = generation_batch([row.text for row in rows], self._pad, self.base.device)
         inputs, new = self._embedded(ids, mask, rows), self.settings.max_new_tokens
-        return greedy_texts(self.base, new, inputs_embeds=inputs, attention_mask=mask)
+        ends = self.encoding.ends
+        return greedy_texts(self.base, new, ends, inputs_embeds=inputs, attention_mask=mask)
 
     def _embedded(
         self, ids: torch.Tensor, mask: torch.Tensor, rows: Sequence[KnownRow]
@@ -128,6 +122,11 @@ class _Prompted:
     def _behind(self, text: Encoded, past: torch.Tensor) -> KnownRow:
         kept = (self._pad,) * _vectors(self.settings)
         return KnownRow(replace(text, prompt=kept + text.prompt), past.to(self.base.device))
+
+    @cached_property
+    def encoding(self) -> PromptEncoder:
+        """What turns examples into tokens."""
+        return PromptEncoder(self.base.tokenizer, self.settings)
 
     @property
     def _pad(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import torch
 
@@ -10,11 +11,14 @@ from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.encoding import Encoded, training_batch
 from milp_search.adapters.job_by_job import in_batches
 
+_KEPT_BYTES = 256 * 2**20  # ours: what vectors kept from call to call may take
+
 
 class TextVectors:
     """The base's mean last hidden states of texts.
 
-    Vectors are kept from call to call: the base is frozen, and every trial asks for the same.
+    Vectors are kept from call to call, up to a bound: the base is frozen, and every trial asks for
+    the same histories, though for generations of its own.
     """
 
     def __init__(self, base: BaseModel):
@@ -37,7 +41,11 @@ class TextVectors:
         missing = [text for text in dict.fromkeys(texts) if text not in self._kept]
         found = in_batches([encode(text) for text in missing], self._means, tokens)
         self._kept.update(zip(missing, found, strict=True))
-        return torch.stack([self._kept[text] for text in texts])
+        vectors = torch.stack([self._kept[text] for text in texts])
+        over = len(self._kept) - _KEPT_BYTES // vectors[0].nbytes
+        for text in [*islice(self._kept, max(over, 0))]:
+            del self._kept[text]
+        return vectors
 
     @torch.no_grad()
     def _means(self, rows: Sequence[Encoded]) -> list[torch.Tensor]:

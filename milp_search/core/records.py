@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-=======
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
->>>>>>> bases
 from typing import Literal
 
 TaskKind = Literal["text", "classification", "rating"]

@@ -86,15 +86,11 @@ def prepare(spec: StudySpec, file: Path | None = None) -> Prepared:
     with _placed(file, "data"):
         task = load_task(spec.data)
     with _placed(file, "objectives"):
-<<<<<<< HEAD
         metrics = metrics_for(measured_metrics(spec), task.kind)
         if any(metric.needs_retention for metric in metrics):
             check_other_targets(task)
-=======
-        metrics_for(measured_metrics(spec), task.kind)
     with _placed(file, "base_model"):
         check_base(spec, space, task)
->>>>>>> bases
     return Prepared(spec, shape, space, task)
 
 

@@ -84,7 +84,7 @@ def test_the_option_or_a_tokenizer_without_template_leaves_texts_plain() -> None
     assert chat_frame(CHAT, "none") is None
     assert chat_frame(byte_tokenizer(), "auto") is None
     trainer = PeftTrainer(chat_llama(), TrainingSettings(max_length=90, chat_template="none"))
-    assert text(trainer.encode(EXAMPLE).response) == " me</s>"
+    assert text(trainer.texts.encode(EXAMPLE).response) == " me</s>"
 
 
 def test_no_system_prompt_is_given_and_no_thinking_asked_for() -> None:

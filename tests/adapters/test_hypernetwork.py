@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from adapters.making import EXAMPLES, gpt2, llama, mean_losses, same, weights
+from milp_search.adapters.additions import added
 from milp_search.adapters.base_model import BaseModel
-from milp_search.adapters.hypernetwork import Hypernetwork, fit_hypernetwork, generated
+from milp_search.adapters.hypernetwork import Hypernetwork, fit_hypernetwork
 from milp_search.adapters.jobs import PredictJob, TrainJob
 from milp_search.adapters.lora import fresh_adapter
 from milp_search.adapters.peft_trainer import PeftTrainer
@@ -36,9 +37,9 @@ def trained(base: BaseModel = BASE, job: TrainJob = JOB) -> Hypernetwork:
     return fit_hypernetwork(PeftTrainer(base, SETTINGS), job, PROFILES)
 
 
-def losses_by_hooks(base: BaseModel, network: Hypernetwork, profile: torch.Tensor) -> list[float]:
+def own_losses(base: BaseModel, network: Hypernetwork, profile: torch.Tensor) -> list[float]:
     """Returns each example's loss by the network's own forward pass, one row at a time."""
-    with generated(base, network.hooks(profile.unsqueeze(0))):
+    with added(base, network.additions(profile.unsqueeze(0))):
         return mean_losses(base.model, base.tokenizer, EXAMPLES)
 
 
@@ -49,7 +50,7 @@ def test_untrained_it_is_the_base_model_exactly(make: Make) -> None:
     network = Hypernetwork(WIDTH, PLAN, base.shape, 0)
     with torch.no_grad():
         plain = base.model(ids).logits
-        with generated(base, network.hooks(torch.stack(PROFILES[:3]))):
+        with added(base, network.additions(torch.stack(PROFILES[:3]))):
             assert torch.equal(base.model(ids).logits, plain)
 
 
@@ -80,7 +81,7 @@ def test_a_made_adapter_through_peft_answers_like_the_networks_own_forward(
     answers = PeftTrainer(base, SETTINGS).predict(jobs)
     found = [[answer.loss for answer in one] for one in answers]
     for profile, losses in zip(PROFILES, found, strict=False):
-        assert losses == pytest.approx(losses_by_hooks(base, network, profile), abs=1e-4)
+        assert losses == pytest.approx(own_losses(base, network, profile), abs=1e-4)
     plain = mean_losses(base.model, base.tokenizer, EXAMPLES)
     assert found[0] != pytest.approx(plain, abs=1e-2)
     assert found[0] != pytest.approx(found[1], abs=1e-3)
@@ -89,10 +90,10 @@ def test_a_made_adapter_through_peft_answers_like_the_networks_own_forward(
 def test_rows_of_one_pass_each_have_their_own_adapter() -> None:
     network, ids = trained(), torch.arange(30).reshape(3, 10)
     with torch.no_grad():
-        with generated(BASE, network.hooks(torch.stack(PROFILES[:3]))):
+        with added(BASE, network.additions(torch.stack(PROFILES[:3]))):
             together = BASE.model(ids).logits
         for row, profile in enumerate(PROFILES[:3]):
-            with generated(BASE, network.hooks(profile.unsqueeze(0))):
+            with added(BASE, network.additions(profile.unsqueeze(0))):
                 alone = BASE.model(ids[row : row + 1]).logits[0]
             torch.testing.assert_close(together[row], alone, atol=1e-4, rtol=1e-4)
 
@@ -107,7 +108,7 @@ def test_a_made_adapter_has_the_size_of_the_plans() -> None:
 
 def rewarded(network: Hypernetwork, examples: Sequence[int], profile: int) -> float:
     """Returns the mean loss of some examples under the LoRA of a profile."""
-    losses = losses_by_hooks(BASE, network, PROFILES[profile])
+    losses = own_losses(BASE, network, PROFILES[profile])
     return sum(losses[place] for place in examples) / len(examples)
 
 
@@ -131,11 +132,11 @@ def test_training_leaves_the_base_bit_for_bit_alone() -> None:
 
 
 def test_the_base_is_itself_again_where_something_raises() -> None:
-    hooks = trained().hooks(torch.stack(PROFILES[:1]))
-    with pytest.raises(RuntimeError, match="stop"), generated(BASE, hooks):
+    hooks = trained().additions(torch.stack(PROFILES[:1]))
+    with pytest.raises(RuntimeError, match="stop"), added(BASE, hooks):
         raise RuntimeError("stop")
     lost = hooks | {"no.such.module": next(iter(hooks.values()))}
-    with pytest.raises(AttributeError, match="no"), generated(BASE, lost):
+    with pytest.raises(AttributeError, match="no"), added(BASE, lost):
         pass
     assert not any(module._forward_hooks for module in BASE.model.modules())
 

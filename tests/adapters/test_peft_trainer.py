@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from adapters.making import EXAMPLES, gpt2, llama, mean_losses, response_losses, same, weights
-from milp_search.adapters import peft_trainer
+from milp_search.adapters import text_vectors
+from milp_search.adapters.encoding import Encoded
 from milp_search.adapters.jobs import Adapter, Example, PredictJob, TrainJob
 from milp_search.adapters.lora import attached, fresh_adapter, load_weights, parameters
 from milp_search.adapters.peft_trainer import PeftTrainer, rate_factor, step_plan
@@ -382,16 +383,16 @@ def test_the_oldest_embeddings_are_forgotten_beyond_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Two vectors of 32 numbers.
-    monkeypatch.setattr(peft_trainer, "_KEPT_VECTOR_BYTES", 2 * 32 * 4)
+    monkeypatch.setattr(text_vectors, "_KEPT_BYTES", 2 * 32 * 4)
     trainer, embedded = PeftTrainer(BASE, SETTINGS), []
-    slow = trainer._embedded
+    slow = trainer._whole
 
-    def noted(texts: Any) -> torch.Tensor:
-        embedded.append([*texts])
-        return slow(texts)
+    def noted(text: str) -> Encoded:
+        embedded.append(text)
+        return slow(text)
 
-    monkeypatch.setattr(trainer, "_embedded", noted)
+    monkeypatch.setattr(trainer, "_whole", noted)
     first = trainer.embed(["ab", "cd", "ef"])
     again = trainer.embed(["ef", "cd", "ab"])
-    assert embedded == [["ab", "cd", "ef"], ["ab"]]
+    assert embedded == ["ab", "cd", "ef", "ab"]
     torch.testing.assert_close(again, first.flip(0))

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from adapters.making import EXAMPLES, gpt2, llama, same, weights
+from milp_search.adapters.additions import Addition, added
 from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.export import load_stack, save_stacks
 from milp_search.adapters.jobs import Adapter, Example, PredictJob, TrainJob
 from milp_search.adapters.lora import fresh_adapter, generator
 from milp_search.adapters.packed.trainer import PackedTrainer
 from milp_search.adapters.peft_trainer import PeftTrainer
-from milp_search.adapters.pieces import Addition, Pieces, added, composed, train_gates
+from milp_search.adapters.pieces import Pieces, composed, train_gates
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 

@@ -57,8 +57,7 @@ def test_the_driver_loads_the_base_as_its_workers_would(
 ) -> None:
     changes = {f"dispatch.{key}": value for key, value in settings.items()}
     spec = load_study_spec(small_study(tmp_path), changes)
-<<<<<<< HEAD
-    assert drive.workers_device(spec) == device
+    assert workers_device(spec) == device
 
 
 def test_retention_of_a_single_target_is_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -67,6 +66,3 @@ def test_retention_of_a_single_target_is_refused_before_anything_runs(tmp_path: 
     file.write_text(file.read_text().replace("targets: 3", "targets: 1"))
     with pytest.raises(SpecError, match=r"study\.yaml:8:1: expected at least 2 target users"):
         drive.prepare(load_study_spec(file), file)
-=======
-    assert workers_device(spec) == device
->>>>>>> bases

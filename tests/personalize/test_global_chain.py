@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -116,7 +117,7 @@ def test_the_order_within_a_period_is_random_and_differs_from_period_to_period(s
         assert all(job.plan == RANKS and job.below == () for job in jobs)
 
 
-def limited(**changes: int) -> Recorder:
+def limited(**changes: Any) -> Recorder:
     recorder = Recorder()
     global_adapters(run_of(plan("logo", **changes), recorder))
     return recorder

@@ -117,7 +117,7 @@ class PackedTrainer:
         return self.plain
 
     def _lane_job(self, job: TrainJob, start: Adapter) -> LaneJob:
-        rows = [self.plain.encode(example) for example in job.examples]
+        rows = [self.plain.texts.encode(example) for example in job.examples]
         steps = step_plan(job, self.settings)
         return LaneJob(start, job.below, tuple(tuple(rows[i] for i in step) for step in steps))
 
@@ -164,7 +164,7 @@ class PackedTrainer:
     def _answered(self, jobs: Sequence[PredictJob], halvings: int) -> list[list[Answer]]:
         lanes = Lanes(None, frozen([job.adapters for job in jobs], self._paths, self._stack.device))
         every = [(lane, example) for lane, job in enumerate(jobs) for example in job.examples]
-        rows = [Row(lane, self.plain.encode(example)) for lane, example in every]
+        rows = [Row(lane, self.plain.texts.encode(example)) for lane, example in every]
         stacks, encoded = [job.adapters for job in jobs], [row.text for row in rows]
         tokens = self._pass_size(stacks, encoded, halvings).tokens
         losses = row_losses(self._stack, self.prefixes, rows, lanes, tokens)
@@ -172,7 +172,7 @@ class PackedTrainer:
         asked = [place for place, (lane, _) in enumerate(every) if jobs[lane].generate]
         if asked:
             prompts = [
-                prompt_row(lane, self.plain.encode_prompt(example))
+                prompt_row(lane, self.plain.texts.encode_prompt(example))
                 for lane, example in (every[place] for place in asked)
             ]
             texts = dict(zip(asked, self._generated(prompts, lanes, halvings), strict=True))
@@ -185,7 +185,7 @@ class PackedTrainer:
         tokenizer, new = self.base.tokenizer, self.settings.max_new_tokens
         longest = max(len(row.text) for row in prompts)
         tokens = self._memory.generating(self._stack, longest, new, self.halvings + halvings)
-        found = row_generations(self._stack, prompts, lanes, new, self.plain.ends, tokens)
+        found = row_generations(self._stack, prompts, lanes, new, self.plain.texts.ends, tokens)
         texts: list[str] = tokenizer.batch_decode(found, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
