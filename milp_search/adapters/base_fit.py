@@ -17,6 +17,8 @@ from milp_search.adapters.encoder_trainer import EncoderTrainer
 from milp_search.adapters.export import save_adapter
 from milp_search.adapters.jobs import Example, TrainJob
 from milp_search.adapters.peft_trainer import PeftTrainer
+from milp_search.adapters.quantised import is_quantised
+from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.settings import TrainingSettings
 
@@ -38,8 +40,16 @@ def fit_base(
     that `from_pretrained` reads; `lora` writes a PEFT folder, to be merged at loading. The base in
     memory is changed by `full`: load it anew.
 
+    Raises ModelError if the base's weights are quantised.
+
     Source: LoGo, App. B.2; OPPU's task adapter.
     """
+    if is_quantised(base.model.config):
+        raise ModelError(
+            f"the weights of base model {base.name!r} are quantised: they can neither be trained "
+            "nor merged with a LoRA",
+            remedy="Set training.base_training to none, or use the model's whole weights.",
+        )
     settings = replace(settings, learning_rate=settings.base_learning_rate)
     trainer = (
         EncoderTrainer(base, settings, choices) if base.masked else PeftTrainer(base, settings)

@@ -79,9 +79,11 @@ def require_room(frame: ChatFrame | None, max_length: int, max_new_tokens: int) 
 
 def _turn_end(tokenizer: Any, after: str) -> tuple[int, ...]:
     ids = _ids(tokenizer, after)
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    # Added tokens need not be special: some are no more than runs of spaces.
+    added = tokenizer.added_tokens_decoder.items()
+    special = {*tokenizer.all_special_ids, *(token for token, kind in added if kind.special)}
     place = next((place for place, token in enumerate(ids) if token in special), None)
-    return (*ids, tokenizer.eos_token_id) if place is None else ids[: place + 1]
+    return (*ids, int(tokenizer.eos_token_id)) if place is None else ids[: place + 1]
 
 
 def _rendered(tokenizer: Any, messages: list[dict[str, str]], **options: bool) -> str:

@@ -40,8 +40,11 @@ class EncoderTrainer:
     away its length, and training would teach nothing else. The loss of an answer is the mean
     negative log-likelihood over these places, each given the prompt alone; what is "generated" is
     the choice of lowest loss, the first of equal ones. A text without prompt is learned by masked
-    language modelling. The papers do not say how RoBERTa answers; here its own head does and no
-    new one, so that adapters are all that is trained, as on every other base (ours).
+    language modelling.
+
+    MiLP (section 3.2) has RoBERTa among its base models and does not say how it answers. Here its
+    own head does and no new one, so that adapters are all that is trained, as on every other base
+    (ours).
 
     `step_losses` holds, per adapter of the last `train`, the loss of each optimiser step.
 

@@ -54,5 +54,5 @@ def require_quantising(precision: BasePrecision, device: torch.device) -> None:
 
 
 def is_quantised(config: Any) -> bool:
-    """Returns whether a loaded model's configuration says that its weights are quantised."""
+    """Returns whether a model's configuration says that its weights are quantised."""
     return getattr(config, "quantization_config", None) is not None

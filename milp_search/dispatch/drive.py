@@ -18,6 +18,7 @@ from rich.console import Console
 from milp_search.adapters.base_model import read_config, read_shape
 from milp_search.adapters.packed.stack import unknown_blocks
 from milp_search.adapters.placed_base import place_base
+from milp_search.adapters.quantised import is_quantised
 from milp_search.core.errors import DataError, InputError, StudyError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
@@ -232,7 +233,7 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
     Where this machine's shared memory is too small for it, or its weights are quantised, each
     worker reads its own.
     """
-    if spec.base_precision != "auto":
+    if spec.base_precision != "auto" or is_quantised(read_config(spec.base_model)):
         return RunnerFactory(folder)
     base, stage = staged_base(folder, spec, task, workers_device(spec))
     settings = spec.dispatch

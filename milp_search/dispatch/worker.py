@@ -17,7 +17,6 @@ import torch
 
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
 from milp_search.adapters.base_model import BaseModel, load_base_model, text_fingerprint
-from milp_search.adapters.chat_template import chat_frame
 from milp_search.adapters.export import save_stacks
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
@@ -210,6 +209,7 @@ class TrialRunner:
             "base_precision": self.spec.base_precision,
             "base_stage": self._base_stage(),
             "chat_template": self._chat_template(),
+            "choices": [*self.task.choices] if self.base.masked else None,
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
         save_stacks(unfinished, stacks, self.base.shape, facts, masked=self.base.masked)
@@ -217,9 +217,8 @@ class TrialRunner:
 
     def _chat_template(self) -> str | None:
         """Returns the tokenizer's chat template, in which texts were asked and answered, if any."""
-        tokenizer, option = self.base.tokenizer, self.spec.training.chat_template
-        frame = chat_frame(tokenizer, option)
-        return None if frame is None else str(tokenizer.get_chat_template())
+        used = not self.base.masked and reading(self.base, self.spec, self.task.choices)
+        return str(self.base.tokenizer.get_chat_template()) if used else None
 
     def _base_stage(self) -> dict[str, str] | None:
         stage = self._staged[1]

@@ -109,6 +109,15 @@ def test_a_turn_without_special_token_ends_with_the_end_token() -> None:
     assert text(row.prompt + row.response, tokenizer) == "user: a\nb\n</s>"
 
 
+def test_a_run_of_spaces_that_is_one_token_does_not_end_a_turn() -> None:
+    tokenizer = chat_tokenizer(TEMPLATE.replace("trim }}⟧", "trim }}   ⟧"))
+    tokenizer.add_tokens(["   "])
+    frame = chat_frame(tokenizer, "auto")
+    assert frame is not None
+    assert text(frame.after, tokenizer) == "   ⟧"
+    assert len(frame.after) == 2
+
+
 @pytest.mark.parametrize(
     ("template", "reason"),
     [

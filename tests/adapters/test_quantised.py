@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import BitsAndBytesConfig
 
 from adapters.making import EXAMPLES, llama, model_of
 from milp_search.adapters import quantised
+from milp_search.adapters.base_fit import fit_base
 from milp_search.adapters.base_model import load_base_model
 from milp_search.adapters.jobs import PredictJob, TrainJob
 from milp_search.adapters.lora import attached
@@ -71,6 +73,16 @@ def test_a_quantised_base_is_not_packed() -> None:
     base = llama()
     base.model.config.quantization_config = BitsAndBytesConfig(load_in_8bit=True)
     assert frozen_stack(base, 10) == "quantised weights"
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_a_quantised_base_has_no_base_stage(mode: Literal["lora", "full"], tmp_path: Path) -> None:
+    base = llama()
+    base.model.config.quantization_config = BitsAndBytesConfig(load_in_8bit=True)
+    settings = TrainingSettings(base_training=mode, max_length=100)
+    with pytest.raises(ModelError, match=r"neither be trained(.|\n)*base_training to none"):
+        fit_base(base, EXAMPLES, settings, 0, tmp_path / "base")
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.gpu

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from adapters.chatting import chat_llama
+from adapters.chatting import TEMPLATE, chat_llama
 from adapters.encoders import encoder, film_kinds
 from milp_search.adapters import quantised
 from milp_search.adapters.base_model import BaseModel
@@ -96,8 +96,20 @@ def test_a_roberta_study_of_labels_or_ratings_runs_to_its_report(
     values = [trial["measurements"][metric]["mean"] for trial in front]
     assert values
     assert all(0 <= value <= (1 if metric == "accuracy" else 4) for value in values)
+    manifest = json.loads(next(out.glob("adapters/*/manifest.json")).read_text())
+    kinds = ["comedy", "crime", "drama", "science fiction"]
+    assert manifest["choices"] == (kinds if metric == "accuracy" else ["1", "2", "3", "4", "5"])
+    assert manifest["chat_template"] is None
     config = json.loads(next(out.glob("adapters/*/*/adapter_config.json")).read_text())
     assert config["task_type"] is None
+
+
+def test_a_study_in_a_chat_names_its_template_where_it_exports(tmp_path: Path) -> None:
+    spec = study(tmp_path, base=chat_llama(), task="text", metric="loss", length=100)
+    out = tmp_path / "out"
+    assert run_study(prepare(spec), out, Console(quiet=True)) == 0
+    manifest = json.loads(next(out.glob("adapters/*/manifest.json")).read_text())
+    assert (manifest["chat_template"], manifest["choices"]) == (TEMPLATE, None)
 
 
 def test_an_encoder_is_refused_for_free_text(tmp_path: Path) -> None:
