@@ -41,6 +41,11 @@ class MethodTraits:
     def __hash__(self) -> int:
         return hash(repr(self))
 
+    @property
+    def needs_decoder(self) -> bool:
+        """Whether it needs what an encoder cannot do: work inside a decoder, or write a text."""
+        return self.open_base or bool(self.defaults.get("profile"))
+
 
 _NO_ITEMS = {"retrieved_items": 0}
 _WITH_ITEMS = {"retrieved_items": 1}

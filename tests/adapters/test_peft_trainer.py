@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from adapters.making import EXAMPLES, gpt2, llama, mean_losses, response_losses, same, weights
-from milp_search.adapters import text_vectors
+from milp_search.adapters import job_by_job, peft_trainer, text_vectors
 from milp_search.adapters.encoding import Encoded
 from milp_search.adapters.jobs import Adapter, Example, PredictJob, TrainJob
 from milp_search.adapters.lora import attached, fresh_adapter, load_weights, parameters
@@ -334,7 +334,7 @@ def test_answers_keep_the_order_of_examples_in_small_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = TRAINER.predict([PredictJob(EXAMPLES)])[0]
-    monkeypatch.setattr(peft_trainer, "PREDICT_TOKENS", 1)  # one row in each batch
+    monkeypatch.setattr(job_by_job, "_PREDICT_TOKENS", 1)  # one row in each batch
     single = TRAINER.predict([PredictJob(EXAMPLES)])[0]
     assert [a.generated for a in single] == [a.generated for a in whole]
     assert [a.loss for a in single] == pytest.approx([a.loss for a in whole], abs=1e-5)

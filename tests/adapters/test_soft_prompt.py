@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from adapters.making import EXAMPLES, gpt2, llama, same, weights
-from milp_search.adapters import peft_trainer
+from milp_search.adapters import job_by_job
 from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.jobs import Answer, Example, TrainJob
 from milp_search.adapters.peft_trainer import PeftTrainer
@@ -81,7 +81,7 @@ def test_a_loss_and_a_generation_are_those_of_the_row_alone_and_unpadded(make: M
 def test_answers_keep_their_order_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = trained()
     whole = answers(BASE, encoder)
-    monkeypatch.setattr(peft_trainer, "_PREDICT_TOKENS", 1)  # one row in each batch
+    monkeypatch.setattr(job_by_job, "_PREDICT_TOKENS", 1)  # one row in each batch
     single = answers(BASE, encoder)
     assert [a.generated for a in single] == [a.generated for a in whole]
     assert [a.loss for a in single] == pytest.approx([a.loss for a in whole], abs=1e-5)

@@ -18,11 +18,7 @@ from milp_search.personalize.run import answer, train
 from personalize.making import plan
 
 SETTINGS = TrainingSettings(batch_size=4, global_steps=2, tuning_epochs=1, max_length=60)
-ROWS = [
-    name
-    for name, traits in METHODS.items()
-    if not traits.open_base and not traits.defaults.get("profile")
-]
+ROWS = [name for name, traits in METHODS.items() if not traits.needs_decoder]
 
 
 def user_task(number: int) -> UserTask:

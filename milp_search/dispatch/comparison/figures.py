@@ -100,7 +100,7 @@ def _bars(
     def collect(folder: Path) -> Results:
         found = row_values(folder / name)
         columns = tuple(metric_column("", metric) for metric in metrics)
-        lines = [_line(row.label, metrics, found[row.label]) for row in rows]
+        lines = [_line(row.label, metrics, found.get(row.label, {})) for row in rows]
         table = ResultTable(name, title, NOTE, columns, tuple(lines))
         charts = [ResultFigure(metric, _SPREAD, bar_chart(table, metric)) for metric in drawn]
         return [table], charts
@@ -149,7 +149,7 @@ def _limited_users(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
         values = row_values(folder / "users")
         labels = ["OPPU", "LoGo, global alone", "LoGo"]
         found = [
-            {label: values.get(f"{label}, {level}", values["OPPU"]) for label in labels}
+            {label: values.get(f"{label}, {level}", values.get(label, {})) for label in labels}
             for level in chosen
         ]
         return _levelled("limited-users", title, "users", labels, metrics, chosen, found)
@@ -172,7 +172,9 @@ def _drift(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
 
     def collect(folder: Path) -> Results:
         values = row_values(folder / "periods")
-        found = [{label: values[f"{label}, T{period}"] for label in kinds} for period in chosen]
+        found = [
+            {label: values.get(f"{label}, T{period}", {}) for label in kinds} for period in chosen
+        ]
         tables, figures = _levelled("drift", title, "period", [*kinds], metrics, chosen, found)
         square = chain_similarities(folder / "periods", rows[-1].label)
         names = [f"T{period}" for period in chosen]

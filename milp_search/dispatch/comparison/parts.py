@@ -9,7 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from milp_search.core.errors import StudyError
+from milp_search.adapters.base_model import read_config
+from milp_search.adapters.supported import is_encoder
+from milp_search.core.errors import ModelError, StudyError
+from milp_search.core.methods import METHODS
 from milp_search.core.records import PersonalizationTask
 from milp_search.dispatch.drive import Prepared, prepare, resume_study, run_study
 from milp_search.space.row_space import Row, Space, row_space
@@ -45,6 +48,8 @@ def rows_part(
 ) -> Part:
     """Returns the part that measures rows on the test queries, with every seed.
 
+    Rows of methods that need a decoder are left out where the base model is an encoder.
+
     Args:
         name: Its folder's name.
         spec: Data, training and metrics.
@@ -54,9 +59,21 @@ def rows_part(
 
     Returns:
         The part.
+
+    Raises:
+        ModelError: The base model cannot be read, or serves none of the rows.
     """
+    if is_encoder(read_config(spec.base_model)):
+        rows = [row for row in rows if not METHODS[row.method].needs_decoder]
+    if not rows:
+        raise ModelError(
+            f"expected a decoder-only base model for {name!r}, got the encoder {spec.base_model!r}",
+            remedy="Set `base_model` to a decoder-only model.",
+        )
     count = len(rows) * len(seeds)
     changes = {
+        # The study's own method is not trained, and should not be what is refused.
+        "method": rows[0].method,
         "proposer": "grid",
         "preset": "default",
         "initial_trials": count,
