@@ -156,12 +156,14 @@ def test_a_piece_whose_gate_points_along_the_input_comes_first() -> None:
     assert torch.equal(found.tensors[path][0], POOL[4].adapter.tensors[path][0])
 
 
-def test_texts_beyond_one_pass_are_the_oldest() -> None:
-    # 13 halvings leave one token: the latest text alone is taken, however long it is.
+@pytest.mark.parametrize(("halvings", "kept"), [(8, 2), (13, 1)])
+def test_texts_beyond_one_pass_are_the_oldest(halvings: int, kept: int) -> None:
+    """Of 41, 10 and 9 tokens the last two fit into 32, and none into one, which takes the last."""
+    texts = [EXAMPLES[1], EXAMPLES[0], EXAMPLES[4]]
     halved = PeftTrainer(BASE, SETTINGS)
-    halved.halvings = 13
-    one = composed(halved, POOL, 3, EXAMPLES, "local:u")
-    other = composed(TRAINER, POOL, 3, EXAMPLES[-1:], "local:u")
+    halved.halvings = halvings
+    one = composed(halved, POOL, 3, texts, "local:u")
+    other = composed(TRAINER, POOL, 3, texts[-kept:], "local:u")
     for path, pair in one.tensors.items():
         assert all(map(torch.equal, pair, other.tensors[path]))
 

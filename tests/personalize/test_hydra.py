@@ -19,6 +19,7 @@ from milp_search.personalize.hydra import (
     held_out_queries,
     hydra,
     reranked,
+    train_chooser,
     train_reranker,
     training_queries,
     windows,
@@ -281,6 +282,19 @@ def test_the_answer_most_like_true_ones_is_given_and_the_first_prompts_loss_repo
     assert {one.loss for one in found} == {12.0}
     without = answer(run, train(run), "validation", generate=False).items
     assert {(one.generated, one.loss) for one in without} == {(None, 12.0)}
+
+
+def test_an_answer_that_is_the_true_one_teaches_the_chooser_nothing() -> None:
+    """All items say `good` or `bad`, and the base repeats the query's own."""
+
+    class Repeats(Likes):
+        def predict(self, jobs: Sequence[PredictJob]) -> list[list[Answer]]:
+            return [[Answer(1.0, 2, e.response.strip()) for e in job.examples] for job in jobs]
+
+    run = replace(liking(), trainer=Repeats())
+    assert train_chooser(run, training_queries(run), None) is None
+    run = replace(liking(), trainer=Recorder())
+    assert train_chooser(run, training_queries(run), None) is not None
 
 
 def test_without_items_the_base_answers() -> None:
