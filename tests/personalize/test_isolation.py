@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 
-from adapters.making import llama
-from milp_search.adapters.jobs import Answer, Example, PredictJob
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.core.methods import METHODS as ROWS
 from milp_search.core.records import Interaction, PersonalizationTask, Prediction
 from milp_search.personalize.run import METHODS, Split, answer, train
-from personalize.making import SETTINGS, USERS, Recorder, plan, run_of, task
+from personalize.echo import BASE, Echo, canaries, owners, whole
+from personalize.making import SETTINGS, USERS, plan, run_of, task
 
 # By their definition these answer a user by what others wrote in their training histories too;
 # every other method answers a user by that user's history alone.
@@ -35,10 +33,6 @@ SHARING = {
 # users as JSON. Any other stage has to be of a method that shares.
 OWNED = ("local", "global")
 
-BASE = llama()
-CANARY = re.compile(r"(anna|bert|cleo|dora|zeno)(past|valid|test)(\d)")
-Canaries = set[tuple[str, str, str]]
-
 PLANS: dict[str, dict[str, Any]] = {
     "default": {},
     "items": {"retrieved_items": 9, "profile": True},
@@ -49,35 +43,6 @@ PLANS: dict[str, dict[str, Any]] = {
 CASES = [(row, name) for row in ROWS for name in PLANS if ROWS[row].scoped or name in [*PLANS][:3]]
 every_plan = pytest.mark.parametrize(("row", "name"), CASES)
 every_split = pytest.mark.parametrize("split", ["validation", "test"])
-
-
-def canaries(text: str) -> Canaries:
-    return {*CANARY.findall(text)}
-
-
-def owners(text: str) -> set[str]:
-    return {user for user, _, _ in canaries(text)}
-
-
-def whole(example: Example) -> str:
-    return example.prompt + example.response
-
-
-class Echo(Recorder):
-    """A recorder whose generations quote every canary of their prompts, as a profile might."""
-
-    def predict(self, jobs: Sequence[PredictJob]) -> list[list[Answer]]:
-        self.asked += jobs
-        return [
-            [Answer(1.0, 2, " ".join(map("".join, canaries(one.prompt)))) for one in job.examples]
-            for job in jobs
-        ]
-
-    def read(self) -> Iterator[str]:
-        """Yields every text that the trainer was given, each by itself."""
-        yield from (whole(one) for job in self.jobs for one in job.examples)
-        yield from (whole(one) for job in self.asked for one in job.examples)
-        yield from self.embedded
 
 
 @cache

@@ -16,6 +16,7 @@ from milp_search.personalize.retention import (
     retention_costs,
 )
 from milp_search.personalize.run import METHODS, Split, answer, train
+from personalize.echo import Echo
 from personalize.making import USERS, Recorder, item, plan, run_of, task
 
 VALIDATION = [user.validation for user in task().targets]
@@ -79,7 +80,7 @@ def test_without_an_adapter_the_cost_is_nought_and_nothing_is_asked() -> None:
 def test_a_method_is_measured_on_held_out_texts_of_the_split_alone(
     method: str, split: Split
 ) -> None:
-    recorder = Recorder()
+    recorder = Echo()
     run = run_of(plan(method), recorder)
     trained = train(run)
     recorder.asked.clear()
