@@ -25,27 +25,23 @@ def global_adapters(run: Run) -> Stacks:
 
     Source: LoGo, Eq. 4 and 5.
     """
-    users = run.task.targets
-    groups = [[users[place] for place in group] for group in run_groups(run)]
-    chains = global_chains(run)
     found = {
         user.user: (chain[-1],) if chain else ()
-        for group, chain in zip(groups, chains, strict=True)
+        for group, chain in global_chains(run)
         for user in group
     }
-    return {user.user: found[user.user] for user in users}
+    return {user.user: found[user.user] for user in run.task.targets}
 
 
-def global_chains(run: Run) -> list[list[Adapter]]:
-    """Returns each community's adapters `Phi_{G,1} ... Phi_{G,t}`, in the order of `run_groups`.
+def global_chains(run: Run) -> list[tuple[list[UserTask], list[Adapter]]]:
+    """Returns each community's users and its adapters `Phi_{G,1} ... Phi_{G,t}`.
 
     Period t of all communities trains together. The chains end after the plan's
     `global_periods`; the steps of the periods that are left out are not made up for.
     """
     users, contributors = run.task.targets, _contributors(run)
-    members = [
-        [users[place] for place in group if place in contributors] for group in run_groups(run)
-    ]
+    groups = run_groups(run)
+    members = [[users[place] for place in group if place in contributors] for group in groups]
     chains = [periods([user.history for user in group], run.plan.time_splits) for group in members]
     found: list[list[Adapter]] = [[] for _ in chains]
     for period in range(max(map(len, chains)))[: run.plan.global_periods]:
@@ -65,7 +61,10 @@ def global_chains(run: Run) -> list[list[Adapter]]:
         ]
         for place, adapter in zip(alive, run.trainer.train(jobs), strict=True):
             found[place].append(adapter)
-    return found
+    return [
+        ([users[place] for place in group], chain)
+        for group, chain in zip(groups, found, strict=True)
+    ]
 
 
 def _contributors(run: Run) -> set[int]:

@@ -28,6 +28,10 @@ SHARING = {
     "logo": "the community's global adapter (LoGo, Eq. 4)",
     "logo_global": "the community's global adapter (LoGo, Eq. 4)",
     "milp_logo": "the community's global adapter (LoGo, Eq. 4)",
+    "p2p": "one hypernetwork for all (Tan et al. 2025b)",
+    "uelp": "one encoder for all (Ning et al. 2024)",
+    "per_pcs": "pieces of the sharers' adapters (Tan et al. 2024a)",
+    "hydra": "a reranker and a chooser that all users share (Zhuang et al. 2024)",
 }
 # Stages whose adapters learn from the texts of those alone whom their keys name: a user, or
 # users as JSON. Any other stage has to be of a method that shares.

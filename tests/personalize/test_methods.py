@@ -27,8 +27,6 @@ TRAINERS: dict[str, Callable[[], Recorder]] = {
     "real": lambda: Recorder(PeftTrainer(BASE, SETTINGS)),
 }
 every_method = pytest.mark.parametrize("method", METHODS)
-# UeLP answers inside the base, past the trainer: test_p2p_and_uelp.py looks into its prompts.
-by_trainer = pytest.mark.parametrize("method", [name for name in METHODS if name != "uelp"])
 every_trainer = pytest.mark.parametrize("make", TRAINERS.values(), ids=TRAINERS.keys())
 
 
@@ -150,7 +148,8 @@ def test_held_out_and_other_users_texts_reach_neither_training_nor_embedding(
     assert seen <= allowed
 
 
-# HYDRA asks for several answers to each query; see test_hydra.py.
+# HYDRA asks for several answers to each query, and UeLP answers inside the base, past the
+# trainer: test_hydra.py and test_p2p_and_uelp.py look into their prompts.
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("uelp", "hydra")])
 def test_a_query_is_answered_from_its_users_history_alone(method: str) -> None:
     for split in ("validation", "test"):
@@ -217,7 +216,8 @@ def test_predictions_are_grouped_by_user_in_the_order_of_the_task(method: str) -
     assert predictions.task == task()
 
 
-@by_trainer
+# UeLP answers inside the base, past the trainer; PER-PCS needs adapters that hold numbers.
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("uelp", "per_pcs")])
 def test_a_prediction_carries_what_the_trainer_answered(method: str) -> None:
     run = run_of(plan(method), Recorder())
     predictions = answer(run, train(run), "test", generate=False)

@@ -36,7 +36,7 @@ def chain_similarities(folder: Path, label: str) -> list[list[float]]:
         assert isinstance(space, RowSpace)  # a part of rows
         plan, seed = space.rows[label], space.seeds[0]
     run = TrialRunner(folder, load_study_spec(folder / SPEC_NAME)).run_of(plan, seed)
-    chains = global_chains(run)
+    chains = [chain for _, chain in global_chains(run)]
     longest = max(map(len, chains))
     squares = [cosines(chain) for chain in chains if len(chain) == longest]
     square: list[list[float]] = np.mean(squares, axis=0).tolist()
