@@ -22,11 +22,12 @@ def p2p(run: Run) -> Stacks:
     """Returns one adapter per user, made of the user's profile by one hypernetwork.
 
     The hypernetwork is trained end to end through the frozen base, `tuning_epochs` passes over the
-    learners' histories in random order; nothing is trained for a target. The paper embeds a
+    learners' histories in random order; no adapter is trained for anybody. The paper embeds a
     summary with retrieved items by an embedding model; here a profile is the mean of the embedded
     items (LoGo, Eq. 5), while learning of those before the item alone, so that no profile holds
     the answer to be learnt. A profile text and retrieved items stand in the prompt where the plan
-    says so, as in every method.
+    says so, as in every method. LoGo does not say which maps carry the LoRA; q and v by default,
+    as in OPPU, with which the authors compare (ours).
 
     Source: Tan et al. 2025b (P2P), as described in LoGo, section 2.
     """
@@ -58,7 +59,7 @@ def learning_users(task: PersonalizationTask) -> tuple[UserTask, ...]:
     Where these are fewer than the targets, too few to learn from how users differ, it is the
     targets themselves, by their training histories (ours).
 
-    Source: LoGo, section 2 ("on high-resource users to generate adapters for others").
+    Source: LoGo, section 2 (P2P learns of high-resource users, for others).
     """
     if len(task.others) < len(task.targets):
         return task.targets

@@ -34,7 +34,7 @@ both = pytest.mark.parametrize("method", ["p2p", "uelp"])
 
 def mark(text: str) -> tuple[str, str, int]:
     """Returns the canary of a text: whose it is, its part of the split and its place."""
-    (found,) = re.findall(r"([a-z]{4})(past|valid|test)(\d)", text.replace("rfine", ""))
+    (found,) = re.findall(r"([a-z]{4})(past|valid|test)(\d)", text)
     return found[0], found[1], int(found[2])
 
 
@@ -44,9 +44,9 @@ class Numbering(Recorder):
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
         """Returns one such vector a text."""
         self.embedded += texts
-        numbers = [(mark(text.replace("qanna", "q anna")), text) for text in texts]
+        marks = [(*mark(text), text.endswith("?")) for text in texts]
         return torch.tensor(
-            [[NAMES.index(m[0]), m[2], float(text.endswith("?"))] for m, text in numbers]
+            [[NAMES.index(user), float(place), question] for user, _, place, question in marks]
         )
 
 
@@ -207,6 +207,16 @@ def test_p2p_trains_nothing_for_a_target_where_others_are_enough(spied: Spied) -
     assert tuple(stacks) == USERS
     bs = [float(b.sum()) for (one,) in stacks.values() for _, b in one.tensors.values()]
     assert len(set(bs)) == len(bs)
+
+
+def test_p2ps_learners_have_a_profile_and_their_own_earlier_items_in_their_prompts(
+    spied: Spied,
+) -> None:
+    run = run_of(plan("p2p", profile=True, retrieved_items=9), Numbering())
+    train(replace(run, task=with_others(4)))
+    (job,) = spied.jobs
+    assert [one.prompt.count("Question:") for one in job.examples] == [1, 2, 3, 1, 2, 1, 1]
+    assert all(one.prompt.startswith("Profile: text\n") for one in job.examples)
 
 
 # --- what both keep to ----------------------------------------------------------------------
