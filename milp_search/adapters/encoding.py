@@ -72,8 +72,7 @@ def encode_prompt(
 class PromptEncoder:
     """Turns examples into token ids as a base's tokenizer and the settings say.
 
-    Attributes:
-        frame: The chat template around prompt and response, None where there is none.
+    `frame` is the chat template around prompt and response, None where there is none.
     """
 
     def __init__(self, tokenizer: Any, settings: TrainingSettings):

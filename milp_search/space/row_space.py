@@ -63,7 +63,15 @@ class RowSpace:
     def plan(
         self, arm: Mapping[str, Value], method: str = "", max_communities: int | None = None
     ) -> TrialPlan:
-        """Returns the row's plan with its seed; the row says what the other arguments would.
+        """Returns the row's plan with its seed.
+
+        Args:
+            arm: A seed and a row.
+            method: Not looked at: the row has its own.
+            max_communities: Not looked at: the row's plan is canonical.
+
+        Returns:
+            The plan.
 
         Raises:
             SpecError: The arm is none of this table.
