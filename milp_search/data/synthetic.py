@@ -14,6 +14,7 @@ what the community does now is to be learnt from everybody's latest items.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from random import Random
 from typing import Any
@@ -39,6 +40,8 @@ class PopulationSettings:
         longest: Interactions of the most active one; lengths between fall geometrically.
         regimes: Points of the time line (0 to 1) where the communities' habits change.
         drift: Share of a community's recommendations that change there.
+        skew: How unevenly a user's interactions spread over the topics: those of the i-th of the
+            user's favourites go by `i ** -skew` (Zipf's law); 0 spreads them evenly.
     """
 
     users: int = 16
@@ -49,6 +52,7 @@ class PopulationSettings:
     longest: int = 60
     regimes: tuple[float, ...] = (0.2, 0.45)
     drift: float = 0.5
+    skew: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,20 @@ def _history(
     who = persona(random, topics, settings.fact_groups)
     habits, user = groups[number % len(groups)], f"user{number:03d}"
     moments = sorted(random.random() for _ in range(_length(number, settings)))
+    favourites = random.sample(topics, len(topics)) if settings.skew else topics
     items = []
     for moment in moments:
         regime = sum(moment >= start for start in settings.regimes)
-        query, response = exchange(
-            random, random.choice(topics), who, habits[regime], late=moment >= 0.4
-        )
+        topic = _topic(random, favourites, settings.skew)
+        query, response = exchange(random, topic, who, habits[regime], late=moment >= 0.4)
         items.append(Interaction(user, query, response, _FIRST_DAY + moment * _SPAN_S))
     return UserHistory(user, tuple(items))
+
+
+def _topic(random: Random, favourites: list[str], skew: float) -> str:
+    if skew == 0:
+        return random.choice(favourites)
+    return random.choices(favourites, [place**-skew for place in range(1, len(favourites) + 1)])[0]
 
 
 def _length(number: int, settings: PopulationSettings) -> int:
@@ -179,6 +189,8 @@ def _settings(population: dict[str, Any]) -> PopulationSettings:
     if settings.topics > len(lexicon.TOPICS):
         raise SpecError(f"expected at most {len(lexicon.TOPICS)} topics, got {settings.topics}")
     _check_time_line(settings.regimes, settings.drift)
+    if not isinstance(settings.skew, int | float) or not 0 <= settings.skew < math.inf:
+        raise SpecError(f"expected a 'skew' of 0 or more, got {settings.skew!r}")
     return settings
 
 

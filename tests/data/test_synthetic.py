@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -130,6 +131,26 @@ def test_facts_go_round_the_topics() -> None:
     assert who.facts["a"] != who.facts["b"]
 
 
+def topic_counts(skew: float) -> list[list[int]]:
+    """Returns per user how often each of two topics comes up, the more frequent first."""
+    settings = {"users": 4, "topics": 2, "longest": 600, "shortest": 600, "skew": skew}
+    things = {thing: topic for topic, named in lexicon.TOPICS.items() for thing in named}
+    found = []
+    for history in synthetic_histories(settings, 0):
+        queries = [item.query for item in history.interactions]
+        named = [next(topic for thing, topic in things.items() if thing in q) for q in queries]
+        found.append(sorted(Counter(named).values(), reverse=True))
+    return found
+
+
+def test_skewed_users_come_back_to_their_favourites_as_zipf_says() -> None:
+    # 1 to 2^-2: four times in five; +- four standard deviations of 600 draws.
+    for most, _ in topic_counts(2.0):
+        assert most / 600 == pytest.approx(0.8, abs=4 * (0.8 * 0.2 / 600) ** 0.5)
+    for most, _ in topic_counts(0.0):
+        assert most / 600 == pytest.approx(0.5, abs=4 * (0.5 * 0.5 / 600) ** 0.5)
+
+
 def test_a_query_names_a_thing_of_its_topic() -> None:
     random = Random(0)
     who = persona(random, ["tea"], 1)
@@ -161,6 +182,9 @@ def test_an_unknown_setting_is_refused_with_the_known_ones() -> None:
         ({"regimes": [0.5, 2]}, "'regimes' as a list of points from 0 to 1"),
         ({"regimes": 0.5}, "'regimes' as a list"),
         ({"regimes": ["now"]}, "'regimes' as a list"),
+        ({"skew": -1}, "'skew' of 0 or more, got -1"),
+        ({"skew": float("inf")}, "'skew' of 0 or more, got inf"),
+        ({"skew": "much"}, "'skew' of 0 or more, got 'much'"),
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from milp_search.core.errors import SpecError
 from milp_search.dispatch.comparison.drift import chain_similarities
 from milp_search.dispatch.comparison.measured import SeedValues, row_values
+from milp_search.dispatch.comparison.memory_figure import memory_figure
 from milp_search.dispatch.comparison.parts import rows_part
 from milp_search.dispatch.comparison.request import (
     LOGO_METRICS,
@@ -234,7 +235,7 @@ def _fractions(most: int) -> tuple[int, ...]:
 
 _SPREAD = "Bars are standard deviations over seeds."
 
-_LEVELLED = ("limited-history", "limited-users")
+_LEVELLED = ("limited-history", "limited-users", "memory")
 
 _COLD = "Cold start: users with short histories (LoGo, Figure 2, top)"
 _SKEWED = "Diversity: users with long histories (LoGo, Figure 2, bottom)"
@@ -248,4 +249,5 @@ FIGURES: dict[str, Callable[[Subject, Seeds, Levels], Comparison]] = {
     "limited-history": _limited_history,
     "limited-users": _limited_users,
     "drift": _drift,
+    "memory": lambda one, seeds, levels: memory_figure(one, levels),
 }

@@ -147,3 +147,17 @@ def test_levels_decide_what_is_limited(tmp_path: Path) -> None:
 def test_levels_where_nothing_is_limited_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no levels for 'drift', got 1, 2"):
         make_figure("drift", small_subject(tmp_path), (0,), (1, 2))
+
+
+def test_memory_of_prompts_grows_with_the_history_and_that_of_adapters_does_not(
+    tmp_path: Path,
+) -> None:
+    comparison = make_figure("memory", small_subject(tmp_path), (0,), (2, 4, 10))
+    (table,), (figure,) = comparison.collect(tmp_path)
+    whole, retrieved, adapter = ([cell.values[0] for cell in line.cells] for line in table.lines)
+    assert comparison.parts == ()
+    assert whole[2] == pytest.approx(5 * whole[0], rel=0.02)
+    assert retrieved[1] == retrieved[2] == whole[1]
+    # Eight modules of rank 8 in the two layers of the mask, on three maps between 128 and 384.
+    assert adapter == [8 * 8 * 3 * (128 + 384) * 2 / 2**20] * 3
+    assert len(figure.chart["data"]) == 3
