@@ -126,8 +126,8 @@ def compare(
         list[Path], typer.Argument(help="Study files, a data set each.", metavar="STUDY...")
     ],
     table: Annotated[
-        Literal["logo-1", "logo-2", "milp-2", "milp-4", "milp-5", "milp-7"],
-        typer.Option(help="Which table of the papers."),
+        Literal["logo-1", "logo-2", "milp-2", "milp-4", "milp-5", "milp-7", "methods"],
+        typer.Option(help="Which table of the papers; methods is every method there is."),
     ],
     out: Annotated[Path, typer.Option(help="The table's folder.", metavar="DIR")],
     seeds: Annotated[int | None, typer.Option(help="Number of training seeds.")] = None,

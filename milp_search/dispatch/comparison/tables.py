@@ -9,6 +9,7 @@ from pathlib import Path
 
 from milp_search.adapters.base_model import parameter_count
 from milp_search.core.errors import SpecError
+from milp_search.core.methods import METHODS
 from milp_search.core.records import TaskKind
 from milp_search.dispatch.comparison.measured import (
     SeedValues,
@@ -81,6 +82,9 @@ MILP_5 = (
     Row("Full MiLP", "milp"),
 )
 """MiLP, Table 5."""
+
+ALL_METHODS = tuple(Row(name, name) for name in METHODS)
+"""Every method that a study can name, as it is by default."""
 
 MILP_4 = {
     "Num": ("lora_count",),
@@ -301,6 +305,8 @@ _LOGO_1_TITLE = "LoGo and its baselines (LoGo, Table 1)"
 _LOGO_2_TITLE = "Time splits and retrieved items of LoGo (LoGo, Table 2)"
 _MILP_5_TITLE = "What the stages of MiLP are worth (MiLP, Table 5)"
 
+_METHODS_TITLE = "Every method by its name"
+
 TABLES: dict[str, Callable[[Subjects, Seeds], Comparison]] = {
     "logo-1": partial(_of_rows, "logo-1", _LOGO_1_TITLE, LOGO_1, LOGO_METRICS, True),
     "logo-2": partial(_of_rows, "logo-2", _LOGO_2_TITLE, LOGO_2, LOGO_METRICS, False),
@@ -308,4 +314,5 @@ TABLES: dict[str, Callable[[Subjects, Seeds], Comparison]] = {
     "milp-4": _milp_4,
     "milp-5": partial(_of_rows, "milp-5", _MILP_5_TITLE, MILP_5, MILP_METRICS, False),
     "milp-7": _milp_7,
+    "methods": partial(_of_rows, "methods", _METHODS_TITLE, ALL_METHODS, MILP_METRICS, True),
 }
