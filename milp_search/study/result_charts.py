@@ -56,26 +56,25 @@ def line_chart(table: ResultTable, x_title: str, x: Sequence[float], metric: str
     return {"data": traces, "layout": _layout(_axis(x_title), _axis(heading), legend=True)}
 
 
-def bar_chart(table: ResultTable, metric: str) -> Figure:
-    """Returns a bar per row of the table for one metric, with its spread over seeds."""
+def dot_chart(table: ResultTable, metric: str) -> Figure:
+    """Returns a dot per row of the table for one metric, with its spread over seeds.
+
+    Dots, since the axis need not begin at zero.
+    """
     place = next(n for n, column in enumerate(table.columns) if column.name == metric)
     lines = [line for line in table.lines if line.cells[place].values]
-    bars = {
-        "type": "bar",
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
         "x": [html.escape(line.label) for line in lines],
         "y": [line.cells[place].mean for line in lines],
         "error_y": _bars([line.cells[place] for line in lines]),
-        "marker": {"color": "@accent-soft"},
+        "marker": {"color": "@accent", "size": 11},
         "hovertemplate": "%{x}: %{y:.4g}<extra></extra>",
     }
-    category = {**_axis(""), "type": "category", "showgrid": False}
-    # Bars from zero would hide what matters; the range follows the values and says so.
-    y = {
-        **_axis(table.columns[place].heading),
-        "rangemode": "normal",
-        "range": _range(lines, place),
-    }
-    return {"data": [bars], "layout": _layout(category, y, legend=False)}
+    category = {**_axis(""), "type": "category"}
+    y = _axis(table.columns[place].heading)
+    return {"data": [dots], "layout": _layout(category, y, legend=False)}
 
 
 def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]], colour: str) -> Figure:
@@ -118,14 +117,6 @@ def _bars(cells: Sequence[Cell]) -> Figure:
         "thickness": 1.2,
         "width": 4,
     }
-
-
-def _range(lines: Sequence[Any], place: int) -> list[float]:
-    cells = [line.cells[place] for line in lines]
-    low = min((cell.mean - (cell.spread or 0.0) for cell in cells), default=0.0)
-    high = max((cell.mean + (cell.spread or 0.0) for cell in cells), default=1.0)
-    margin = 0.15 * (high - low) or 0.05 * abs(high) or 1.0
-    return [low - margin, high + margin]
 
 
 def _axis(title: str) -> Figure:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from milp_search.study.result_charts import bar_chart, heat_map, line_chart
+from milp_search.study.result_charts import dot_chart, heat_map, line_chart
 from milp_search.study.result_table import Cell, Column, Line, ResultTable
 from milp_search.study.table_page import ResultFigure, render_tables
 from study.test_study_report import NASTY, Page
@@ -29,7 +29,7 @@ def page(*figures: ResultFigure) -> Page:
 
 
 def test_nothing_that_is_shown_becomes_markup() -> None:
-    chart = ResultFigure(NASTY, NASTY, bar_chart(TABLE, "loss"))
+    chart = ResultFigure(NASTY, NASTY, dot_chart(TABLE, "loss"))
     shown = page(chart)
     assert "img" not in {tag for tag, _ in shown.tags}
     kinds = [attributes.get("type") for tag, attributes in shown.tags if tag == "script"]
@@ -47,10 +47,10 @@ def test_the_papers_column_stands_where_the_paper_has_numbers() -> None:
     assert len(headings) == 1
 
 
-def test_bars_are_the_means_with_their_spread() -> None:
-    (bars,) = bar_chart(TABLE, "loss")["data"]
-    assert bars["y"] == [2.0, 3.0]
-    assert bars["error_y"]["array"] == [pytest.approx(2**0.5), 0.0]
+def test_dots_are_the_means_with_their_spread() -> None:
+    (dots,) = dot_chart(TABLE, "loss")["data"]
+    assert dots["y"] == [2.0, 3.0]
+    assert dots["error_y"]["array"] == [pytest.approx(2**0.5), 0.0]
 
 
 def test_lines_run_over_the_columns_of_a_metric_and_leave_gaps_out() -> None:
@@ -66,5 +66,5 @@ def test_a_heat_map_has_its_first_row_on_top() -> None:
 
 
 def test_charts_are_json() -> None:
-    for chart in (bar_chart(TABLE, "loss"), line_chart(TABLE, "users", [4, 8], "loss")):
+    for chart in (dot_chart(TABLE, "loss"), line_chart(TABLE, "users", [4, 8], "loss")):
         json.dumps(chart, allow_nan=False)

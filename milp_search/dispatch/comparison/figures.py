@@ -20,9 +20,9 @@ from milp_search.dispatch.comparison.request import (
     metric_column,
     with_metrics,
 )
-from milp_search.dispatch.comparison.tables import LOSS, NOTE, Seeds
+from milp_search.dispatch.comparison.tables import LOSS, MEASURED, Seeds
 from milp_search.space.row_space import Row
-from milp_search.study.result_charts import bar_chart, heat_map, line_chart
+from milp_search.study.result_charts import dot_chart, heat_map, line_chart
 from milp_search.study.result_table import Cell, Column, Line, ResultTable
 from milp_search.study.table_page import ResultFigure
 
@@ -81,29 +81,29 @@ def _groups(
     plain = (*LOGO_METRICS[one.task.kind], LOSS)
     of_group = tuple(f"{metric}@{group}" for metric in plain)
     drawn = (of_group[0], of_group[-1], *more)
-    return _bars(name, title, GROUPS, (*of_group, *more, *plain), drawn, one, seeds)
+    return _dots(name, title, GROUPS, (*of_group, *more, *plain), drawn, one, seeds)
 
 
 def _mediators(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
     """Returns LoGo with each mediator beside OPPU and the base."""
     title = "Mediator: local adapters over global ones (LoGo, Figure 4)"
     metrics = (*LOGO_METRICS[one.task.kind], LOSS)
-    return _bars("mediator", title, MEDIATORS, metrics, metrics, one, seeds)
+    return _dots("mediator", title, MEDIATORS, metrics, metrics, one, seeds)
 
 
-def _bars(
+def _dots(
     name: str, title: str, rows: Sequence[Row], metrics: Sequence[str], drawn: Sequence[str],
     one: Subject, seeds: Seeds,
 ) -> Comparison:  # fmt: skip
-    """Returns rows with a column per metric, and a bar chart of those that are drawn."""
+    """Returns rows with a column per metric, and a chart of those that are drawn."""
     part = rows_part(name, with_metrics(one.spec, metrics), rows, seeds, one.file)
 
     def collect(folder: Path) -> Results:
         found = row_values(folder / name)
         columns = tuple(metric_column("", metric) for metric in metrics)
         lines = [_line(row.label, metrics, found.get(row.label, {})) for row in rows]
-        table = ResultTable(name, title, NOTE, columns, tuple(lines))
-        charts = [ResultFigure(metric, _SPREAD, bar_chart(table, metric)) for metric in drawn]
+        table = ResultTable(name, title, MEASURED, columns, tuple(lines))
+        charts = [ResultFigure(metric, _SPREAD, dot_chart(table, metric)) for metric in drawn]
         return [table], charts
 
     return Comparison(title, (part,), collect)
@@ -217,7 +217,7 @@ def _levelled(
         )
         for label in labels
     ]
-    table = ResultTable(name, title, NOTE, tuple(columns), tuple(lines))
+    table = ResultTable(name, title, MEASURED, tuple(columns), tuple(lines))
     charts = [
         ResultFigure(metric, _SPREAD, line_chart(table, unit, levels, metric)) for metric in metrics
     ]
