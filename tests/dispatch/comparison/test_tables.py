@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from dispatch.comparison.making import small_subject
+from milp_search.adapters.base_model import parameter_count
 from milp_search.core.errors import SpecError
 from milp_search.core.methods import METHODS
+from milp_search.dispatch.comparison import tables
 from milp_search.dispatch.comparison.figures import FIGURES, make_figure
 from milp_search.dispatch.comparison.paper import PAPER, checked_paper_data, paper_data, paper_value
 from milp_search.dispatch.comparison.tables import (
@@ -24,6 +26,7 @@ from milp_search.dispatch.comparison.tables import (
 from milp_search.space.row_space import RowSpace
 from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
+from milp_search.study.result_table import Cell
 
 LABELS = {
     "logo-1": [row.label for row in LOGO_1],
@@ -169,3 +172,42 @@ def test_memory_of_prompts_grows_with_the_history_and_that_of_adapters_does_not(
     # Eight modules of rank 8 in the two layers of the mask, on three maps between 128 and 384.
     assert adapter == [8 * 8 * 3 * (128 + 384) * 2 / 2**20] * 3
     assert len(figure.chart["data"]) == 3
+
+
+def test_ablations_show_the_tests_of_what_was_found_and_each_searchs_hypervolume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = {"small-num-seed0": 2.0, "small-num-seed1": 4.0}
+    monkeypatch.setattr(
+        tables, "found_values", lambda folder: {"persona_f1": (measured.get(folder.name, 1.0),)}
+    )
+    monkeypatch.setattr(tables, "found_hypervolume", lambda folder: len(folder.name))
+    comparison = make_table("milp-4", [small_subject(tmp_path, paper="MedDia")], (0, 1))
+    (table,), _ = comparison.collect(tmp_path)
+    names = [column.name for column in table.columns]
+    first = dict(zip(names, table.lines[0].cells, strict=True))
+    assert first["persona_f1"] == Cell((2.0, 4.0), 2.027)
+    assert first["hypervolume"] == Cell((15, 15))
+    assert "Each seed is a search of its own" in table.note
+    assert "The paper's numbers" in table.note
+
+
+def test_sizes_stand_beside_that_of_the_whole_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "found_values", lambda folder: {"trainable_params": (5.0,)})
+    comparison = make_table("milp-7", [small_subject(tmp_path)], (0,))
+    (table,), _ = comparison.collect(tmp_path)
+    place = [column.name for column in table.columns].index("trainable_params")
+    sizes = [line.cells[place].mean for line in table.lines]
+    assert sizes == [float(parameter_count("embedded")), 5.0, 5.0]
+    assert [part.spec.budget.trials for part in comparison.parts] == [1, 3]
+
+
+def test_milp_stands_beside_its_baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "row_values", lambda folder: {"TpLP": {"rouge_1": (0.5,)}})
+    monkeypatch.setattr(tables, "found_values", lambda folder: {"rouge_1": (0.25,)})
+    comparison = make_table("milp-2", [small_subject(tmp_path)], (0,))
+    (table,), _ = comparison.collect(tmp_path)
+    assert [line.cells[0].mean for line in table.lines] == [0.5, None, None, 0.25]
+    assert "paper" not in table.note
