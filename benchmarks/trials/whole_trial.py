@@ -12,7 +12,7 @@ import torch
 from setting import Setting, masks
 from timing import by_turns, timed
 
-from milp_search.adapters import peft_trainer
+from milp_search.adapters import job_by_job
 from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.jobs import Adapter, AdapterTrainer
 from milp_search.adapters.lora import fresh_adapter
@@ -103,7 +103,7 @@ def _rounding(setting: Setting, ranks: tuple[int, ...], seed: int, plain: Predic
 
     Rounding is all that differs at first; the rest is what training makes of it.
     """
-    with mock.patch.object(peft_trainer, "fresh_adapter", _nudged):
+    with mock.patch.object(job_by_job, "fresh_adapter", _nudged):
         return _loss_difference(plain, setting.trial(ranks, seed, _trainer("plain", setting)))
 
 

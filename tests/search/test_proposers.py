@@ -31,7 +31,7 @@ from .small_space import (
     small_space,
 )
 
-MODELS = [name for name in sorted(PROPOSERS) if name not in ("sobol", "random")]
+MODELS = [name for name in sorted(PROPOSERS) if name not in ("sobol", "random", "grid")]
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ def one_axis() -> SearchSpace:
     return SearchSpace("ranks", 2, configure(settings, 2))
 
 
-@pytest.mark.parametrize("name", ["sobol", "random", "gp_nehvi"])
+@pytest.mark.parametrize("name", ["sobol", "random", "grid", "gp_nehvi"])
 def test_an_exhausted_space_says_so(name: str) -> None:
     one = proposer(name, [LOSS], space=one_axis())
     proposals = one.propose(5)
@@ -347,7 +347,7 @@ def test_models_move_to_a_measured_metrics_allowed_side(name: str) -> None:
     assert all(plan_of(arm).retrieved_items == 2 for arm in arms)
 
 
-@pytest.mark.parametrize("name", ["sobol", "random"])
+@pytest.mark.parametrize("name", ["sobol", "random", "grid"])
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_sequences_do_not_heed_constraints(name: str, preset: str) -> None:
     bound = parse_constraint("trainable_params <= 0")
