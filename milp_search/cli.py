@@ -25,6 +25,15 @@ app = typer.Typer(
 
 StudyFile = Annotated[Path, typer.Argument(help="A study file (YAML).", metavar="STUDY")]
 Folder = Annotated[Path, typer.Argument(help="A study's folder.", metavar="DIR")]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of training seeds.")]
+Parallel = Annotated[int | None, typer.Option("--parallel", help="Workers side by side.")]
+BaseModel = Annotated[
+    str | None, typer.Option("--base-model", help="embedded, a folder or a hub name.")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Data file or folder, of one study.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
+RayAddress = Annotated[str | None, typer.Option("--ray-address", help="Address of a Ray cluster.")]
+Local = Annotated[bool, typer.Option("--local", help="No Ray, one pack of trials at a time.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -44,16 +53,12 @@ def run(
     out: Annotated[Path, typer.Option(help="The study's folder.", metavar="DIR")],
     trials: Annotated[int | None, typer.Option(help="Budget of trials.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of search and training.")] = None,
-    parallel: Annotated[int | None, typer.Option(help="Workers side by side.")] = None,
-    base_model: Annotated[
-        str | None, typer.Option(help="embedded, a folder or a hub name.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data file or folder.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.")] = None,
-    local: Annotated[
-        bool, typer.Option("--local", help="No Ray, one pack of trials at a time.")
-    ] = False,
+    parallel: Parallel = None,
+    base_model: BaseModel = None,
+    data: Data = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    local: Local = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done; train nothing.")
     ] = False,
@@ -130,17 +135,15 @@ def compare(
         typer.Option(help="Which table of the papers; methods is every method there is."),
     ],
     out: Annotated[Path, typer.Option(help="The table's folder.", metavar="DIR")],
-    seeds: Annotated[int | None, typer.Option(help="Number of training seeds.")] = None,
+    seeds: Seeds = None,
     trials: Annotated[int | None, typer.Option(help="Budget of each search.")] = None,
-    parallel: Annotated[int | None, typer.Option(help="Workers side by side.")] = None,
-    base_model: Annotated[
-        str | None, typer.Option(help="embedded, a folder or a hub name.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data of a single study.")] = None,
+    parallel: Parallel = None,
+    base_model: BaseModel = None,
+    data: Data = None,
     paper: Annotated[str | None, typer.Option(help="The paper's data set to stand beside.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="No Ray.")] = False,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    local: Local = False,
 ) -> None:
     """Make a table of the papers on your data; goes on where it was interrupted."""
     given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
@@ -165,18 +168,16 @@ def analyze(
         typer.Option(help="Which analysis of the papers."),
     ],
     out: Annotated[Path, typer.Option(help="The analysis' folder.", metavar="DIR")],
-    seeds: Annotated[int | None, typer.Option(help="Number of training seeds.")] = None,
+    seeds: Seeds = None,
     levels: Annotated[
         str | None, typer.Option(help="What is limited to how much: 5,10,20.")
     ] = None,
-    parallel: Annotated[int | None, typer.Option(help="Workers side by side.")] = None,
-    base_model: Annotated[
-        str | None, typer.Option(help="embedded, a folder or a hub name.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data file or folder.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="No Ray.")] = False,
+    parallel: Parallel = None,
+    base_model: BaseModel = None,
+    data: Data = None,
+    device: Device = None,
+    ray_address: RayAddress = None,
+    local: Local = False,
 ) -> None:
     """Make an analysis of the papers on your data; goes on where it was interrupted."""
     given = _overrides(None, parallel, base_model, data, device, ray_address, local)

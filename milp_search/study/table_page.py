@@ -45,7 +45,7 @@ def render_tables(
     """
     return render_page(
         "table.html",
-        title=title,
+        name=title,
         tables=[_shown(table) for table in tables],
         figures=[
             {"title": one.title, "note": one.note, "embedded": embedded(one.chart)}
