@@ -109,15 +109,17 @@ class AdapterTrainer(Protocol):
     Results depend on each job alone: neither on its neighbours nor on the order of jobs.
 
     Attributes:
-        base: The frozen base model, without any adapter between the calls; some methods work
-            inside it.
         settings: How adapters are trained.
         halvings: How often what goes through the model in one pass is halved, for want of memory.
     """
 
-    base: BaseModel
     settings: TrainingSettings
     halvings: int
+
+    @property
+    def base(self) -> BaseModel:
+        """The frozen base model, without any adapter between the calls; some methods work in it."""
+        ...
 
     def train(self, jobs: Sequence[TrainJob]) -> list[Adapter]:
         """Returns one adapter per job, in order."""

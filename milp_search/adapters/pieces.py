@@ -86,7 +86,7 @@ def composed(
     Source: Tan et al. 2024a (PER-PCS), selection and assembly from the bottom layer up.
     """
     base = trainer.base
-    latest = _latest(_encoded(trainer, examples), _TOKENS >> trainer.halvings)
+    latest = _latest(_encoded(trainer, examples), _TOKENS)
     ids, mask, _ = training_batch(latest, _pad(base), base.device)
     plan, tokens = pool[0].adapter.plan, mask.flatten().float()
     found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

@@ -54,10 +54,6 @@ class ReusingTrainer:
         """The frozen base model; the inner trainer's."""
         return self.inner.base
 
-    @base.setter
-    def base(self, base: BaseModel) -> None:
-        self.inner.base = base
-
     @property
     def settings(self) -> TrainingSettings:
         """How adapters are trained; the inner trainer's."""

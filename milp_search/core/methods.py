@@ -44,8 +44,16 @@ class MethodTraits:
     @property
     def needs_decoder(self) -> bool:
         """Whether it needs what an encoder cannot do: work inside a decoder, or write a text."""
-        return self.open_base or bool(self.defaults.get("profile"))
+        return self.open_base or self.needs_profile
 
+    @property
+    def needs_profile(self) -> bool:
+        """Whether it puts a profile into prompts unless a space says otherwise."""
+        return bool(self.defaults.get("profile"))
+
+
+MOST_SHARERS = 32
+"""How many users' adapters PER-PCS cuts in pieces, at most; ours: it bounds the training."""
 
 _NO_ITEMS = {"retrieved_items": 0}
 _WITH_ITEMS = {"retrieved_items": 1}

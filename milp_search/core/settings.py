@@ -24,6 +24,7 @@ class DataSettings:
         others: How many of the remaining users train the base; None is all of them.
         min_interactions: Users with fewer interactions are left out.
         max_history: Only a user's latest so many training interactions are kept.
+        max_target_history: As `max_history`, of targets only.
         max_queries: Only so many validation and test queries per user are kept.
         validation: Share of a user's interactions held out for the search (MiLP: 70/10/20).
         test: Share held out for the final test, the latest ones.
@@ -38,6 +39,7 @@ class DataSettings:
     others: int | None = None
     min_interactions: int = 4
     max_history: int | None = None
+    max_target_history: int | None = None
     max_queries: int | None = None
     validation: float = 0.1
     test: float = 0.2

@@ -43,7 +43,7 @@ def _check(settings: DataSettings) -> None:
         raise SpecError(
             f"expected `data.format` to be auto or one of {list(FORMATS)}, got {settings.format!r}"
         )
-    for name in ("targets", "max_history", "max_queries"):
+    for name in ("targets", "max_history", "max_target_history", "max_queries"):
         count = getattr(settings, name)
         if count is not None and count < 1:
             raise SpecError(f"expected `data.{name}` to be at least 1, got {count}")

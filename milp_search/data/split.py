@@ -10,7 +10,8 @@
 4. Leaks are removed from all training parts (`leaks.py`), before any cap, so that a cap never
    changes what is held out. A target left without history by this is left out.
 5. Caps: `max_queries` keeps the earliest validation and test queries (those nearest to what was
-   learnt); `max_history` keeps the latest training interactions, of targets and others alike.
+   learnt); `max_history` keeps the latest training interactions, of targets and others alike,
+   `max_target_history` those of targets.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def _latest(items: tuple[Interaction, ...], count: int | None) -> tuple[Interact
 def _cap(target: UserTask, settings: DataSettings) -> UserTask:
     return replace(
         target,
-        history=_latest(target.history, settings.max_history),
+        history=_latest(_latest(target.history, settings.max_history), settings.max_target_history),
         validation=target.validation[: settings.max_queries],
         test=target.test[: settings.max_queries],
     )

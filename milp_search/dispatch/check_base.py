@@ -15,16 +15,16 @@ from milp_search.adapters.supported import is_encoder
 from milp_search.core.errors import ModelError
 from milp_search.core.methods import METHODS
 from milp_search.core.records import PersonalizationTask
-from milp_search.space.search_space import SearchSpace
+from milp_search.space.row_space import RowSpace, Space
 from milp_search.study.spec import StudySpec
 
 
-def check_base(spec: StudySpec, space: SearchSpace, task: PersonalizationTask) -> None:
+def check_base(spec: StudySpec, space: Space, task: PersonalizationTask) -> None:
     """Refuses a base model that cannot serve the study's task, method and lengths.
 
     Args:
         spec: The study.
-        space: Its search space.
+        space: Its search space, or the rows of a table.
         task: Its data.
 
     Raises:
@@ -50,19 +50,29 @@ def workers_device(spec: StudySpec) -> str:
     return "cpu" if hidden else settings.device
 
 
-def _require_no_writing(spec: StudySpec, space: SearchSpace) -> None:
-    """Raises ModelError if the method needs of an encoder what only a decoder can do."""
-    traits = METHODS[spec.method]
-    searched = {value for one in space.parameters if one.name == "profile" for value in one.values}
-    if traits.defaults.get("profile") or "on" in searched:
-        raise ModelError(
-            f"base model {spec.base_model!r} fills in masked tokens and cannot write the profile "
-            f"texts that method {spec.method!r} is to put into prompts here",
-            remedy="Use a decoder-only base model, or a method and space without profile.",
-        )
-    if traits.open_base:
-        raise ModelError(
-            f"method {spec.method!r} works inside a decoder, and base model {spec.base_model!r} "
-            "is an encoder",
-            remedy="Use a decoder-only base model, or another method.",
-        )
+def _require_no_writing(spec: StudySpec, space: Space) -> None:
+    """Raises ModelError if a plan of the space needs of an encoder what only a decoder can do."""
+    for method, profile in _methods(spec, space):
+        if profile:
+            raise ModelError(
+                f"base model {spec.base_model!r} fills in masked tokens and cannot write the "
+                f"profile texts that method {method!r} is to put into prompts here",
+                remedy="Use a decoder-only base model, or a method and space without profile.",
+            )
+        if METHODS[method].open_base:
+            raise ModelError(
+                f"method {method!r} works inside a decoder, and base model {spec.base_model!r} "
+                "is an encoder",
+                remedy="Use a decoder-only base model, or another method.",
+            )
+
+
+def _methods(spec: StudySpec, space: Space) -> list[tuple[str, bool]]:
+    """Returns the methods that may be trained, and whether with a profile in prompts."""
+    if isinstance(space, RowSpace):
+        return [(plan.method, plan.profile) for plan in space.rows.values()]
+    axes = {one.name: one.values for one in space.parameters}
+    named = {*axes.get("profile", ()), space.fixed.get("profile", "off")}
+    # What the space says goes before the method's default.
+    by_default = "profile" not in axes | dict(space.fixed) and METHODS[spec.method].needs_profile
+    return [(spec.method, "on" in named or by_default)]

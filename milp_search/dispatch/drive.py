@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from milp_search.dispatch.worker import (
 from milp_search.metrics.table import metrics_for
 from milp_search.personalize.retention import check_other_targets
 from milp_search.space.row_space import Space
+from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
 from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import export
@@ -50,6 +51,9 @@ NO_TRIAL_SUCCEEDED = 3
 
 # ours: the rest is for what else goes through the object store.
 _SHARED_PART = 0.8
+
+MakeSpace = Callable[[SearchSpace, PersonalizationTask], Space]
+"""Makes the rows of a table, or a part of it, of a search space."""
 
 _logger = logging.getLogger(__name__)
 
@@ -67,12 +71,15 @@ class Prepared:
     task: PersonalizationTask
 
 
-def prepare(spec: StudySpec, file: Path | None = None) -> Prepared:
+def prepare(
+    spec: StudySpec, file: Path | None = None, make_space: MakeSpace | None = None
+) -> Prepared:
     """Returns the study's base shape, space and data.
 
     Args:
         spec: The study.
         file: The study file, for the places in error messages.
+        make_space: What becomes of the space that the study file names; None leaves it.
 
     Returns:
         Everything that a study file names, read.
@@ -83,9 +90,10 @@ def prepare(spec: StudySpec, file: Path | None = None) -> Prepared:
     with _placed(file, "base_model"):
         shape = read_shape(spec.base_model)
     with _placed(file, "space"):
-        space = load_search_space(spec.space, layers=shape.layers)
+        named = load_search_space(spec.space, layers=shape.layers)
     with _placed(file, "data"):
         task = load_task(spec.data)
+    space: Space = named if make_space is None else make_space(named, task)
     with _placed(file, "objectives"):
         metrics = metrics_for(measured_metrics(spec), task.kind)
         if any(metric.needs_retention for metric in metrics):

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from milp_search.core.methods import METHODS
+from milp_search.core.methods import METHODS, MOST_SHARERS
 from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.study.spec import DispatchSettings
@@ -82,7 +82,10 @@ def training_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
     of which others are made.
     """
     traits = METHODS[plan.method]
-    first = users if traits.injection or traits.pieces > 1 else 0
+    first = users if traits.injection else 0
+    if traits.pieces > 1:
+        # Those who share need not be targets.
+        first = max(users, MOST_SHARERS)
     return adapters_mib(plan, users, shape) + _mib(plan, first, shape)
 
 

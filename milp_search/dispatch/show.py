@@ -18,6 +18,7 @@ from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.progress import progress_line
 from milp_search.metrics.subgroups import AT, SUBGROUPS
 from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
+from milp_search.space.row_space import RowSpace
 from milp_search.space.space_file import load_search_space, shipped_spaces
 from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import over_seeds
@@ -108,14 +109,19 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
         One folder a front trial.
 
     Raises:
-        StudyError: A front trial has no adapters on disk, or no completed trial keeps every
-            constraint.
+        StudyError: A front trial has no adapters on disk, no completed trial keeps every
+            constraint, or the study is part of a table.
     """
     with Study.open(folder, read_only=True) as study:
         if completed(study.trials) and not study.eligible():
             raise StudyError(
                 f"{folder} has no adapters to export: no completed trial keeps every constraint",
                 remedy="Loosen the constraints in a new study.",
+            )
+        if isinstance(study.space, RowSpace):
+            raise StudyError(
+                f"{folder} has no adapters to export: the rows of a table are measured only",
+                remedy="Run the row's method as a study of its own.",
             )
         sources = [adapters_folder(folder, trial.index) for trial in study.front()]
     missing = [source for source in sources if not source.is_dir()]

@@ -33,12 +33,13 @@ class InferenceSizes:
 def inference_sizes(shape: ModelShape, bytes_per_number: int = 2) -> InferenceSizes:
     """Returns the sizes of a base model, read off its linear maps.
 
-    Where one map holds query, key and value, the query is taken to be as wide as the embeddings.
+    Where one map holds query, key and value, the query is taken to be as wide as the embeddings;
+    where no map is known to hold the values, they are, too.
     """
     width = next(linear.d_in for linear in shape.maps if linear.role == "up")
     key_values = [linear.d_out for linear in shape.maps if linear.role == "v"]
     key_values += [(linear.d_out - width) // 2 for linear in shape.maps if linear.role == "qkv"]
-    return InferenceSizes(shape.layers, width, key_values[0], bytes_per_number)
+    return InferenceSizes(shape.layers, width, [*key_values, width][0], bytes_per_number)
 
 
 def prompt_memory(tokens: int, sizes: InferenceSizes) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -12,7 +11,7 @@ from milp_search.adapters.jobs import TrainJob
 from milp_search.adapters.text_embedding import text_embedding
 from milp_search.core.records import PersonalizationTask, UserTask
 from milp_search.personalize.item_vectors import item_vectors, means_before, standardised
-from milp_search.personalize.method import Run, Stacks
+from milp_search.personalize.method import Run, Stacks, as_targets
 from milp_search.personalize.reuse import run_training_examples
 
 _PER_TARGET = 4  # ours: learners per target, which bounds a trial's cost to so many times OPPU's
@@ -36,7 +35,7 @@ def p2p(run: Run) -> Stacks:
         return {user.user: () for user in targets}
     learners = learning_users(run.task)
     profiles = _profiles(run, learners)
-    examples = run_training_examples(replace(run, task=replace(run.task, targets=learners)))
+    examples = run_training_examples(run.among(learners))
     job = TrainJob(
         key="p2p",
         examples=tuple(example for own in examples for example in own),
@@ -65,7 +64,7 @@ def learning_users(task: PersonalizationTask) -> tuple[UserTask, ...]:
         return task.targets
     active = sorted(task.others, key=lambda user: -len(user.interactions))
     most = active[: _PER_TARGET * len(task.targets)]
-    return tuple(UserTask(user.user, user.interactions, (), ()) for user in most)
+    return tuple(as_targets(most))
 
 
 def _profiles(run: Run, learners: Sequence[UserTask]) -> dict[str, torch.Tensor]:

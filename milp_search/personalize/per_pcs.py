@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from milp_search.adapters.jobs import Adapter, Example, TrainJob
 from milp_search.adapters.pieces import Pieces, composed, train_gates
-from milp_search.core.methods import METHODS
+from milp_search.core.methods import METHODS, MOST_SHARERS
 from milp_search.core.records import UserTask
 from milp_search.personalize.communities import communities
 from milp_search.personalize.local import tune_on_instructions
@@ -14,8 +14,7 @@ from milp_search.personalize.method import Run, Stacks, as_targets
 from milp_search.personalize.reuse import run_profile_vectors, run_training_examples
 
 _TOP = METHODS["per_pcs"].pieces  # PER-PCS: pieces that one layer is composed of
-_SHARERS = 32  # ours: bounds the training, which otherwise grows with the population
-_CANDIDATES = 4 * _SHARERS  # ours: bounds the texts that are embedded to choose sharers
+_CANDIDATES = 4 * MOST_SHARERS  # ours: bounds the texts that are embedded to choose sharers
 _FEWEST = 8  # ours: among fewer sharers, the three best pieces of a layer are hardly a choice
 
 
@@ -51,11 +50,11 @@ def sharers(run: Run) -> tuple[UserTask, ...]:
     candidates = [user for user in as_targets(run.task.others) if user.history]
     if len(candidates) < _FEWEST:
         candidates = [user for user in run.task.targets if user.history]
-    if len(candidates) <= _SHARERS:
+    if len(candidates) <= MOST_SHARERS:
         return tuple(candidates)
     active = sorted(candidates, key=lambda user: -len(user.history))[:_CANDIDATES]
     vectors = run_profile_vectors(run.among(active))
-    groups = communities(vectors, _SHARERS, run.seed)
+    groups = communities(vectors, MOST_SHARERS, run.seed)
     return tuple(active[group[0]] for group in groups)
 
 

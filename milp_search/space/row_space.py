@@ -29,9 +29,6 @@ class Row:
     method: str
     fields: Mapping[str, Any] = field(default_factory=dict)
 
-    def __hash__(self) -> int:
-        return hash((self.label, self.method, repr(self.fields)))
-
 
 @dataclass(frozen=True)
 class RowSpace:
@@ -47,13 +44,19 @@ class RowSpace:
     rows: Mapping[str, TrialPlan]
     seeds: tuple[int, ...]
 
-    def __hash__(self) -> int:
-        return hash((self.name, tuple(self.rows.items()), self.seeds))
-
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The seed and the row; all rows of a seed come before the next seed's."""
-        return (Parameter("seed", self.seeds), Parameter("row", tuple(self.rows)))
+        """The seed and the row, if there are several; all rows of a seed come before the next's."""
+        return tuple(axis for axis in self._axes if len(axis.values) > 1)
+
+    @cached_property
+    def fixed(self) -> Mapping[str, Value]:
+        """The seed or row where there is but one."""
+        return {axis.name: axis.values[0] for axis in self._axes if len(axis.values) == 1}
+
+    @property
+    def _axes(self) -> tuple[Parameter, Parameter]:
+        return Parameter("seed", self.seeds), Parameter("row", tuple(self.rows))
 
     @property
     def size(self) -> int:
@@ -81,7 +84,8 @@ class RowSpace:
             raise SpecError(
                 f"expected a row and a seed of the table {self.name!r}, got {dict(arm)}"
             )
-        return replace(self.rows[str(arm["row"])], seed=int(arm["seed"]))
+        values = {**self.fixed, **arm}
+        return replace(self.rows[str(values["row"])], seed=int(values["seed"]))
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the table as plain JSON values; `space_from_dict` is the inverse."""

@@ -117,7 +117,7 @@ class ResultTable:
 
 def markdown(table: ResultTable) -> str:
     """Returns the table as Markdown: mean ± standard deviation over seeds."""
-    header, rows = ["" if not table.lines else "row"], [[_text(line.label)] for line in table.lines]
+    header, rows = ["row"], [[_text(line.label)] for line in table.lines]
     for place, column in enumerate(table.columns):
         group = f"{column.group}: " if column.group else ""
         header.append(_text(group + column.heading))

@@ -196,7 +196,7 @@ class Study:
             constraints=bounds,
         )
         check_heeded(bounds, proposer, preset)
-        folder = _made(Path(folder))
+        folder = made_folder(Path(folder))
         with ExitStack() as undo:
             lock = DriverLock.acquire(folder / LOCK_NAME)
             undo.callback(lock.release)
@@ -732,7 +732,18 @@ class Study:
             )
 
 
-def _made(folder: Path) -> Path:
+def made_folder(folder: Path) -> Path:
+    """Returns the folder, made where it was missing and then readable to its owner only.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The same.
+
+    Raises:
+        StudyError: It cannot be made.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from adapters.making import EXAMPLES, gpt2, llama, same, weights
+from milp_search.adapters import pieces as pieces_module
 from milp_search.adapters.additions import Addition, added
 from milp_search.adapters.base_model import BaseModel
 from milp_search.adapters.export import load_stack, save_stacks
@@ -156,14 +157,27 @@ def test_a_piece_whose_gate_points_along_the_input_comes_first() -> None:
     assert torch.equal(found.tensors[path][0], POOL[4].adapter.tensors[path][0])
 
 
-@pytest.mark.parametrize(("halvings", "kept"), [(8, 2), (13, 1)])
-def test_texts_beyond_one_pass_are_the_oldest(halvings: int, kept: int) -> None:
+@pytest.mark.parametrize(("tokens", "kept"), [(32, 2), (1, 1)])
+def test_texts_beyond_one_pass_are_the_oldest(
+    tokens: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 41, 10 and 9 tokens the last two fit into 32, and none into one, which takes the last."""
     texts = [EXAMPLES[1], EXAMPLES[0], EXAMPLES[4]]
-    halved = PeftTrainer(BASE, SETTINGS)
-    halved.halvings = halvings
-    one = composed(halved, POOL, 3, texts, "local:u")
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces_module, "_TOKENS", tokens)
+        one = composed(TRAINER, POOL, 3, texts, "local:u")
     other = composed(TRAINER, POOL, 3, texts[-kept:], "local:u")
+    for path, pair in one.tensors.items():
+        assert all(map(torch.equal, pair, other.tensors[path]))
+
+
+def test_what_is_composed_does_not_depend_on_how_often_passes_are_halved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    halved = PeftTrainer(BASE, SETTINGS)
+    halved.halvings = 3
+    monkeypatch.setattr(pieces_module, "_TOKENS", 64)
+    one, other = (composed(t, POOL, 3, EXAMPLES, "local:u") for t in (TRAINER, halved))
     for path, pair in one.tensors.items():
         assert all(map(torch.equal, pair, other.tensors[path]))
 

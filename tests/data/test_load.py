@@ -48,6 +48,7 @@ def test_the_default_population_is_synthetic_and_follows_its_seed() -> None:
         ({"targets": 0}, "expected `data.targets` to be at least 1, got 0"),
         ({"others": -1}, "expected `data.others` to be at least 0, got -1"),
         ({"max_history": 0}, "expected `data.max_history` to be at least 1, got 0"),
+        ({"max_target_history": 0}, "expected `data.max_target_history` to be at least 1, got 0"),
         ({"max_queries": 0}, "expected `data.max_queries` to be at least 1, got 0"),
         ({"validation": 0.0}, "above 0 and together below 1"),
         ({"test": -0.1}, "above 0 and together below 1"),

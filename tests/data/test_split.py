@@ -82,6 +82,14 @@ def test_caps_keep_the_latest_history_and_the_earliest_queries() -> None:
     assert [item.time for item in task.others[0].interactions] == [6, 7]
 
 
+def test_a_cap_of_the_targets_leaves_the_others_alone() -> None:
+    task = split(records("a", 30), records("b", 8), targets=1, max_target_history=2)
+    assert [item.time for item in task.targets[0].history] == [19, 20]
+    assert len(task.others[0].interactions) == 8
+    both = split(records("a", 30), records("b", 8), targets=1, max_history=3, max_target_history=5)
+    assert len(both.targets[0].history) == 3
+
+
 def test_users_with_too_little_are_refused_with_the_place_of_the_richest() -> None:
     with pytest.raises(DataError) as caught:
         split(records("a", 3), records("b", 1), min_interactions=4)

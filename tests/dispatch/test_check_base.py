@@ -18,7 +18,9 @@ from milp_search.adapters.base_model import BaseModel
 from milp_search.core.errors import ModelError
 from milp_search.core.methods import METHODS, MethodTraits
 from milp_search.dispatch import check_base
-from milp_search.dispatch.drive import prepare, run_study
+from milp_search.dispatch.comparison.parts import rows_part
+from milp_search.dispatch.drive import MakeSpace, prepare, run_study
+from milp_search.space.row_space import Row, RowSpace
 from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import load_study_spec
 
@@ -119,7 +121,13 @@ def test_an_encoder_is_refused_for_free_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "more"), [("oppu_pag", ""), ("logo_pag", ""), ("logo", ", profile: [off, on]")]
+    ("method", "more"),
+    [
+        ("oppu_pag", ""),
+        ("logo_pag", ""),
+        ("logo", ", profile: [off, on]"),
+        ("oppu", ", profile: on"),
+    ],
 )
 def test_an_encoder_is_refused_where_it_would_write_profiles(
     method: str, more: str, tmp_path: Path
@@ -127,6 +135,27 @@ def test_an_encoder_is_refused_where_it_would_write_profiles(
     spec = study(tmp_path, method=method, more=more)
     with pytest.raises(ModelError, match=rf"profile texts that method '{method}'"):
         prepare(spec)
+
+
+def test_a_space_without_profile_serves_an_encoder_whatever_the_method_s_default(
+    tmp_path: Path,
+) -> None:
+    prepare(study(tmp_path, method="oppu_pag", more=", profile: off"))
+
+
+def test_the_rows_of_a_table_are_what_an_encoder_has_to_serve(tmp_path: Path) -> None:
+    def rows(more: str) -> MakeSpace:
+        spec = study(tmp_path, more=more)
+        made = rows_part("rows", spec, (Row("OPPU", "oppu"), Row("PAG", "oppu_pag")), (0,))
+        return made.make_space
+
+    spec = study(tmp_path, method="oppu_pag", more=", profile: [off, on]")
+    space = prepare(spec, make_space=rows(", profile: [off, on]")).space
+    assert isinstance(space, RowSpace)
+    assert [*space.rows] == ["OPPU"]
+    fixed = rows(", profile: on")
+    with pytest.raises(ModelError, match="profile texts that method 'oppu'"):
+        prepare(load_study_spec(tmp_path / "study.yaml"), make_space=fixed)
 
 
 def test_an_encoder_is_refused_for_a_method_that_works_inside_a_decoder(

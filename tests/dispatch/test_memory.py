@@ -37,7 +37,9 @@ def test_injected_memories_are_there_beside_the_adapters_that_begin_with_them() 
 def test_adapters_made_of_three_pieces_take_three_times_as_much_and_the_pieces_once_more() -> None:
     plan = replace(PLAN, method="per_pcs", communities=0)
     assert adapters_mib(plan, 3, SHAPE) == 4 * 2**14 * (3 * 3) * 4 / 2**20
-    assert training_mib(plan, 3, SHAPE) == 4 * 2**14 * (3 * 3 + 3) * 4 / 2**20
+    # Up to 32 share, whether they are targets or not.
+    assert training_mib(plan, 3, SHAPE) == 4 * 2**14 * (3 * 3 + 32) * 4 / 2**20
+    assert training_mib(plan, 40, SHAPE) == 4 * 2**14 * (3 * 40 + 40) * 4 / 2**20
 
 
 @pytest.mark.parametrize(("memory", "count"), [(100.0, 5), (6.0, 3), (5.9, 2), (0.1, 1)])

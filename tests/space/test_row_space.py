@@ -81,6 +81,11 @@ def test_a_table_and_a_space_come_back_from_their_json() -> None:
         assert space_from_dict(json.loads(json.dumps(one.as_dict()))) == one
 
 
-def test_equal_tables_are_equal_keys() -> None:
-    assert len({table(), table()}) == 1
-    assert len({Row("a", "base", {"k": 1}), Row("a", "base", {"k": 1})}) == 1
+def test_a_single_seed_or_row_is_fixed_and_no_axis() -> None:
+    one = row_space("table", space(), (Row("Base", "base"), Row("OPPU", "oppu")), (3,), users=4)
+    assert [axis.name for axis in one.parameters] == ["row"]
+    assert one.fixed == {"seed": 3}
+    assert one.plan(Arm({"row": "OPPU"})).seed == 3
+    assert (
+        row_space("table", space(), (Row("Base", "base"),), (3,), users=4).plan(Arm({})).seed == 3
+    )

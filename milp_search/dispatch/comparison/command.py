@@ -15,6 +15,7 @@ from milp_search.dispatch.comparison.paper import checked_paper_data, paper_data
 from milp_search.dispatch.comparison.request import Subject, subject
 from milp_search.dispatch.comparison.tables import Seeds, make_table
 from milp_search.metrics.table import METRIC_DIRECTIONS
+from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.spec_file import load_study_spec
 
 
@@ -51,6 +52,8 @@ def compare_studies(
         )
     given = None if paper is None else checked_paper_data(paper)
     subjects = [_subject(file, overrides, given) for file in files]
+    for one in subjects:
+        _require_folder_name(one)
     names = [one.name for one in subjects]
     for name in names:
         if names.count(name) > 1:
@@ -110,14 +113,27 @@ def parse_levels(text: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _require_folder_name(one: Subject) -> None:
+    """Raises SpecError if a study's name cannot be a folder's."""
+    if one.name in (".", "..") or set(one.name) & set("/\\\0"):
+        raise SpecError(
+            f"expected a study name that can be a folder's, got {one.name!r}",
+            at=read_yaml(one.file).location(("name",)),
+            remedy="take slashes out of `name`",
+        )
+
+
 def _subject(file: Path, overrides: Mapping[str, Any], paper: str | None) -> Subject:
     spec = load_study_spec(file, overrides, metrics=tuple(METRIC_DIRECTIONS))
     return subject(file, spec, paper or paper_data(spec))
 
 
 def _seeds(count: int | None, one: Subject) -> Seeds:
-    if count is None:
+    if count is None and one.spec.test_seeds:
         return one.spec.test_seeds
-    if count < 1:
-        raise SpecError(f"expected at least one seed, got --seeds {count}")
+    if count is None or count < 1:
+        given = "no `test_seeds`" if count is None else f"--seeds {count}"
+        raise SpecError(
+            f"expected at least one training seed, got {given}", remedy="give --seeds 3, say"
+        )
     return tuple(range(count))

@@ -10,12 +10,13 @@ from rich.console import Console
 from milp_search.core.errors import StudyError
 from milp_search.dispatch.comparison.parts import Part, run_parts
 from milp_search.dispatch.comparison.request import Comparison
+from milp_search.dispatch.drive import NO_TRIAL_SUCCEEDED
 from milp_search.study.result_table import markdown, table_csv
 from milp_search.study.study import STORE_NAME, Study
 from milp_search.study.table_page import render_tables
 from milp_search.study.whole_file import write_whole
 
-PAGE_NAME = "table.html"
+PARTS = "parts"
 
 
 def run_comparison(comparison: Comparison, folder: Path, console: Console) -> int:
@@ -27,7 +28,7 @@ def run_comparison(comparison: Comparison, folder: Path, console: Console) -> in
         console: Where progress and the tables are printed.
 
     Returns:
-        0, or the exit code of the part that a signal stopped.
+        0; the exit code of the part that a signal stopped; 3 where no trial of any part succeeded.
 
     Raises:
         InputError: Something that a part names cannot be read, or the folder holds another study.
@@ -37,26 +38,28 @@ def run_comparison(comparison: Comparison, folder: Path, console: Console) -> in
             f"{folder} holds a study, not a table",
             remedy="Give another --out; a table's studies lie in folders below it.",
         )
-    code = run_parts(comparison.parts, folder, console)
-    if code:
+    code = run_parts(comparison.parts, folder / PARTS, console)
+    if code not in (0, NO_TRIAL_SUCCEEDED):
         console.print(f"Stopped. Give the same command again to go on in {folder}.")
         return code
     for path in write_comparison(comparison, folder, console):
         console.print(f"Written: {path}", soft_wrap=True, markup=False, highlight=False)
-    return 0
+    return code
 
 
 def write_comparison(comparison: Comparison, folder: Path, console: Console) -> list[Path]:
     """Prints a finished comparison's tables, and writes them and the page; returns the files."""
-    tables, figures = comparison.collect(folder)
+    tables, figures = comparison.collect(folder / PARTS)
     written = []
     for table in tables:
         text = markdown(table)
         console.print(text, soft_wrap=True, markup=False, highlight=False)
         written.append(write_whole(folder / f"{table.name}.md", text))
         written.append(write_whole(folder / f"{table.name}.csv", table_csv(table)))
-    page = render_tables(comparison.title, tables, figures, _facts(comparison.parts, folder))
-    return [*written, write_whole(folder / PAGE_NAME, page)]
+    page = render_tables(
+        comparison.title, tables, figures, _facts(comparison.parts, folder / PARTS)
+    )
+    return [*written, write_whole(folder / f"{comparison.name}.html", page)]
 
 
 def _facts(parts: Sequence[Part], folder: Path) -> list[tuple[str, str]]:

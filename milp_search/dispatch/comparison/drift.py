@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from milp_search.adapters.jobs import Adapter
+from milp_search.dispatch.check_base import workers_device
 from milp_search.dispatch.worker import TrialRunner
 from milp_search.personalize.global_chain import global_chains
 from milp_search.space.row_space import RowSpace
@@ -27,7 +28,7 @@ def chain_similarities(folder: Path, label: str) -> list[list[float]]:
         label: The row, whose chain goes over all periods.
 
     Returns:
-        A square with a row per period.
+        A square with a row per period, empty where the plan has no rank.
 
     Source: LoGo, section 4.3 and Figure 6a.
     """
@@ -35,7 +36,12 @@ def chain_similarities(folder: Path, label: str) -> list[list[float]]:
         space = study.space
         assert isinstance(space, RowSpace)  # a part of rows
         plan, seed = space.rows[label], space.seeds[0]
-    run = TrialRunner(folder, load_study_spec(folder / SPEC_NAME)).run_of(plan, seed)
+    if plan.adapter.total_rank == 0:
+        return []
+    spec = load_study_spec(folder / SPEC_NAME)
+    # The number format is the workers': that of another device would be another base.
+    dispatch = spec.dispatch.model_copy(update={"device": workers_device(spec)})
+    run = TrialRunner(folder, spec.model_copy(update={"dispatch": dispatch})).run_of(plan, seed)
     chains = [chain for _, chain in global_chains(run)]
     longest = max(map(len, chains))
     squares = [cosines(chain) for chain in chains if len(chain) == longest]

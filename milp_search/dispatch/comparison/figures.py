@@ -106,7 +106,7 @@ def _dots(
         charts = [ResultFigure(metric, _SPREAD, dot_chart(table, metric)) for metric in drawn]
         return [table], charts
 
-    return Comparison(title, (part,), collect)
+    return Comparison(name, title, (part,), collect)
 
 
 def _limited_history(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
@@ -118,7 +118,7 @@ def _limited_history(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
     parts = [
         rows_part(
             f"history-{level}",
-            spec.model_copy(update={"data": replace(spec.data, max_history=level)}),
+            spec.model_copy(update={"data": replace(spec.data, max_target_history=level)}),
             LIMITED,
             seeds,
             one.file,
@@ -131,7 +131,7 @@ def _limited_history(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
         labels = [row.label for row in LIMITED]
         return _levelled("limited-history", title, "items", labels, metrics, chosen, found)
 
-    return Comparison(title, tuple(parts), collect)
+    return Comparison("limited-history", title, tuple(parts), collect)
 
 
 def _limited_users(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
@@ -155,7 +155,7 @@ def _limited_users(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
         ]
         return _levelled("limited-users", title, "users", labels, metrics, chosen, found)
 
-    return Comparison(title, (part,), collect)
+    return Comparison("limited-users", title, (part,), collect)
 
 
 def _drift(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
@@ -177,8 +177,13 @@ def _drift(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
             {label: values.get(f"{label}, T{period}", {}) for label in kinds} for period in chosen
         ]
         tables, figures = _levelled("drift", title, "period", [*kinds], metrics, chosen, found)
+        if not values.get(rows[-1].label):
+            return tables, figures
         square = chain_similarities(folder / "periods", rows[-1].label)
-        names = [f"T{period}" for period in chosen]
+        if not square:
+            return tables, figures
+        # Short histories have fewer periods.
+        names = [f"T{period + 1}" for period in range(len(square))]
         similar = ResultTable(
             "drift-similarity",
             "Cosine similarity of the global adapters between periods",
@@ -193,7 +198,7 @@ def _drift(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
         chart = ResultFigure(similar.title, similar.note, heat_map(names, square, "cosine"))
         return [*tables, similar], [*figures, chart]
 
-    return Comparison(title, (part,), collect)
+    return Comparison("drift", title, (part,), collect)
 
 
 def _levelled(

@@ -46,7 +46,7 @@ def memory_figure(one: Subject, levels: Sequence[int] | None) -> Comparison:
     """
     title = "Memory of a user: prompts against adapters (MiLP, Figure 3)"
     chosen = tuple(levels or _ITEMS)
-    return Comparison(title, (), lambda folder: _results(one, chosen, title, folder))
+    return Comparison("memory", title, (), lambda folder: _results(one, chosen, title, folder))
 
 
 def _results(one: Subject, items: Sequence[int], title: str, _: Path) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +15,22 @@ from milp_search.adapters.supported import is_encoder
 from milp_search.core.errors import ModelError, StudyError
 from milp_search.core.methods import METHODS
 from milp_search.core.records import PersonalizationTask
-from milp_search.dispatch.drive import Prepared, prepare, resume_study, run_study
+from milp_search.dispatch.drive import (
+    NO_TRIAL_SUCCEEDED,
+    MakeSpace,
+    Prepared,
+    prepare,
+    resume_study,
+    run_study,
+)
 from milp_search.space.row_space import Row, Space, row_space
 from milp_search.space.search_space import SearchSpace
-from milp_search.study.spec import Budget, StudySpec
-from milp_search.study.study import STORE_NAME, Study
+from milp_search.study.spec import Budget, DispatchSettings, StudySpec
+from milp_search.study.spec_file import SPEC_NAME, load_study_spec
+from milp_search.study.study import STORE_NAME, Study, made_folder
 
 # Exit codes above this are those of signals.
 _SIGNALLED = 128
-
-MakeSpace = Callable[[SearchSpace, PersonalizationTask], Space]
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def rows_part(
 def search_part(
     name: str,
     spec: StudySpec,
-    narrowed: Callable[[SearchSpace], SearchSpace] = lambda space: space,
+    narrowed: Callable[[SearchSpace], SearchSpace],
     file: Path | None = None,
 ) -> Part:
     """Returns the part that searches, and tests its front."""
@@ -107,59 +114,84 @@ def run_parts(parts: Sequence[Part], folder: Path, console: Console) -> int:
         console: Where progress is printed.
 
     Returns:
-        0, or the exit code of the part that a signal stopped.
+        0; the exit code of the part that a signal stopped; 3 where no trial of any part succeeded.
 
     Raises:
         InputError: Something that a part names cannot be read, or its folder holds another study.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made_folder(folder)
+    codes = []
     for number, part in enumerate(parts):
         title = f"Part {number + 1} of {len(parts)}: {part.name}"
         console.print(title, markup=False, highlight=False)
-        code = _run_part(part, folder / part.name, console)
-        if code > _SIGNALLED:
-            return code
-    return 0
+        codes.append(_run_part(part, folder / part.name, console))
+        if codes[-1] > _SIGNALLED:
+            return codes[-1]
+    return NO_TRIAL_SUCCEEDED if codes and min(codes) == NO_TRIAL_SUCCEEDED else 0
 
 
 def _run_part(part: Part, folder: Path, console: Console) -> int:
     """Runs one part to its end, from where it stands, and returns its exit code."""
-    prepared = prepare(part.spec, part.file)
-    space = part.make_space(_search_space(prepared), prepared.task)
-    prepared = replace(prepared, space=space)
+    prepared = prepare(part.spec, part.file, part.make_space)
     if not (folder / STORE_NAME).exists():
-        _adopt_base_stages(folder)
+        _adopt_base_stage(part.spec, folder)
         return run_study(prepared, folder, console)
-    return 0 if _finished(prepared, folder) else resume_study(folder, console)
-
-
-def _search_space(prepared: Prepared) -> SearchSpace:
-    assert isinstance(prepared.space, SearchSpace)  # a study file names no rows
-    return prepared.space
-
-
-def _finished(prepared: Prepared, folder: Path) -> bool:
-    """Returns whether the part has ended; raises StudyError if the folder holds another one."""
+    _check_same(prepared, folder)
     with Study.open(folder, read_only=True) as study:
-        same = study.created.space == prepared.space.as_dict()
-        data = study.settings.get("data_fingerprint")
-        if not same or data != prepared.task.fingerprint:
-            what = "rows, seeds or space" if not same else "data"
+        if study.finished is not None:
+            return 0 if study.front() else NO_TRIAL_SUCCEEDED
+    return resume_study(folder, console)
+
+
+def _check_same(prepared: Prepared, folder: Path) -> None:
+    """Raises StudyError if the folder's study is another than this one."""
+    with Study.open(folder, read_only=True) as study:
+        same = {
+            "rows, seeds or space": study.created.space == prepared.space.as_dict(),
+            "data": study.settings.get("data_fingerprint") == prepared.task.fingerprint,
+            "settings": _decisive(_kept_spec(folder)) == _decisive(prepared.spec),
+        }
+    for what, is_same in same.items():
+        if not is_same:
             raise StudyError(
                 f"{folder} holds a study of other {what}",
-                remedy="Go on with the same command as before, or give another --out.",
+                remedy="Go on with the same command and study file as before, or give another "
+                "--out.",
             )
-        return study.finished is not None
 
 
-def _adopt_base_stages(folder: Path) -> None:
-    """Copies the base stages of the other parts: each is named by what decides it."""
-    for stage in sorted(folder.parent.glob("*/base-*")):
-        target = folder / stage.name
-        if stage.suffix or stage.parent == folder or target.exists():
+def _decisive(spec: StudySpec) -> StudySpec:
+    """Returns a study without where it runs and where its space and data lie."""
+    elsewhere = {
+        "space": "",
+        "data": replace(spec.data, path=None),
+        "dispatch": DispatchSettings(),
+        "resolved": None,
+    }
+    return spec.model_copy(update=elsewhere)
+
+
+def _adopt_base_stage(spec: StudySpec, folder: Path) -> None:
+    """Takes over the base stage of a part that trains it of the same, where there is one."""
+    for other in sorted(folder.parent.glob(f"*/{SPEC_NAME}")):
+        if _base_stage_of(_kept_spec(other.parent)) != _base_stage_of(spec):
             continue
-        folder.mkdir(mode=0o700, exist_ok=True)
-        unfinished = target.with_suffix(".partial")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(stage, unfinished)
-        unfinished.rename(target)
+        for stage in other.parent.glob("base-*"):
+            target = folder / stage.name
+            if not stage.suffix and not target.exists():
+                made_folder(folder)
+                unfinished = target.with_suffix(".partial")
+                shutil.rmtree(unfinished, ignore_errors=True)
+                # Links: a stage is never changed, and may be as large as the base.
+                shutil.copytree(stage, unfinished, copy_function=os.link)
+                unfinished.rename(target)
+
+
+def _base_stage_of(spec: StudySpec) -> tuple[object, ...]:
+    """Returns what decides a study's base stage."""
+    data = replace(spec.data, max_target_history=None)
+    return data, spec.base_model, spec.base_precision, spec.training, spec.seed
+
+
+def _kept_spec(folder: Path) -> StudySpec:
+    return load_study_spec(folder / SPEC_NAME)

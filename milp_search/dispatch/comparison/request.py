@@ -63,11 +63,13 @@ class Comparison:
     """A table or figure in the making.
 
     Attributes:
+        name: A short name, fit for a file.
         title: What it shows.
         parts: The studies that it is made of.
         collect: From the folder of the parts' folders to tables and figures.
     """
 
+    name: str
     title: str
     parts: tuple[Part, ...]
     collect: Callable[[Path], Results]

@@ -128,7 +128,7 @@ def _of_rows(
         labels = [row.label for row in rows]
         return [_table(name, title, labels, subjects, metrics, found, ranked=ranked)], []
 
-    return Comparison(title, tuple(parts), collect)
+    return Comparison(name, title, tuple(parts), collect)
 
 
 def _milp_2(subjects: Subjects, seeds: Seeds) -> Comparison:
@@ -151,7 +151,7 @@ def _milp_2(subjects: Subjects, seeds: Seeds) -> Comparison:
         labels = [*(row.label for row in MILP_2), "MiLP"]
         return [_table("milp-2", title, labels, subjects, MILP_METRICS, found)], []
 
-    return Comparison(title, tuple(parts), collect)
+    return Comparison("milp-2", title, tuple(parts), collect)
 
 
 def _milp_4(subjects: Subjects, seeds: Seeds) -> Comparison:
@@ -185,7 +185,7 @@ def _milp_4(subjects: Subjects, seeds: Seeds) -> Comparison:
         table = _table("milp-4", title, [*MILP_4], subjects, MILP_METRICS, found, extra)
         return [replace(table, note=f"{table.note} {_ABLATION_NOTE}")], []
 
-    return Comparison(title, tuple(parts), collect)
+    return Comparison("milp-4", title, tuple(parts), collect)
 
 
 _ABLATION_NOTE = (
@@ -223,7 +223,7 @@ def _milp_7(subjects: Subjects, seeds: Seeds) -> Comparison:
         extra = (Column("", SIZE, "minimize", ranked=False),)
         return [_table("milp-7", title, [*found[0]], subjects, MILP_METRICS, found, extra)], []
 
-    return Comparison(title, tuple(parts), collect)
+    return Comparison("milp-7", title, tuple(parts), collect)
 
 
 def _searching(one: Subject, test_seeds: Seeds) -> StudySpec:

@@ -22,11 +22,14 @@ from milp_search.dispatch.comparison import parts
 from milp_search.dispatch.comparison.command import analyze_study, compare_studies, parse_levels
 from milp_search.dispatch.comparison.compare import run_comparison
 from milp_search.dispatch.comparison.drift import chain_similarities, cosines
+from milp_search.dispatch.comparison.figures import make_figure
 from milp_search.dispatch.comparison.parts import rows_part
 from milp_search.dispatch.comparison.request import Comparison, Subject
 from milp_search.dispatch.comparison.tables import make_table
+from milp_search.dispatch.show import copy_adapters
 from milp_search.dispatch.source import StudySource
 from milp_search.space.row_space import Row
+from milp_search.study.spec_file import write_resolved
 from milp_search.study.study import Study
 
 # GPyTorch scripts functions when it is imported, which Torch no longer likes.
@@ -37,7 +40,7 @@ ROWS = (Row("Base", "base"), Row("Again", "base"), Row("LoGo", "logo", {"time_sp
 
 def made(one: Subject, seeds: tuple[int, ...] = (0, 1)) -> Comparison:
     return Comparison(
-        "t", (rows_part("rows", one.spec, ROWS, seeds, one.file),), lambda _: ([], [])
+        "rows", "t", (rows_part("rows", one.spec, ROWS, seeds, one.file),), lambda _: ([], [])
     )
 
 
@@ -58,11 +61,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 class TestAFinishedTable:
     def test_every_row_was_measured_with_every_seed_on_the_test_split(self, table: Path) -> None:
-        with Study.open(table / "small", read_only=True) as study:
+        with Study.open(table / "parts" / "small", read_only=True) as study:
             assert len(study.trials) == 6
             assert {trial.status for trial in study.trials} == {TrialStatus.COMPLETED}
             assert {str(trial.arm["seed"]) for trial in study.trials} == {"0", "1"}
-        files = [path.name for path in (table / "small" / "results").glob("*.json")]
+        files = [path.name for path in (table / "parts" / "small" / "results").glob("*.json")]
         assert all(name.startswith("row-") for name in files)
 
     def test_its_files_say_the_same(self, table: Path) -> None:
@@ -73,7 +76,7 @@ class TestAFinishedTable:
         ]  # fmt: skip
         assert all(len(row["values"].split()) == 2 for row in rows)
         assert "| Full MiLP | " in (table / "milp-5.md").read_text()
-        page = (table / "table.html").read_text()
+        page = (table / "milp-5.html").read_text()
         assert "Full MiLP" in page
         assert "22.96" not in page  # ours are shares
         assert "0.2296" in page
@@ -98,16 +101,37 @@ class TestAFinishedTable:
         with pytest.raises(StudyError, match="a study of other data"):
             run_comparison(comparison, table, quiet())
 
+    def test_other_settings_in_the_same_folder_are_refused(
+        self, table: Path, tmp_path: Path
+    ) -> None:
+        one = small_subject(tmp_path)
+        longer = replace(one.spec.training, tuning_epochs=3)
+        spec = one.spec.model_copy(update={"training": longer})
+        with pytest.raises(StudyError, match="a study of other settings"):
+            run_comparison(make_table("milp-5", [replace(one, spec=spec)], (0, 1)), table, quiet())
+
+    def test_other_workers_in_the_same_folder_are_not(self, table: Path, tmp_path: Path) -> None:
+        one = small_subject(tmp_path, overrides={"dispatch.parallel": 2})
+        assert run_comparison(make_table("milp-5", [one], (0, 1)), table, quiet()) == 0
+
+    def test_its_rows_have_no_adapters_to_export(self, table: Path, tmp_path: Path) -> None:
+        with pytest.raises(StudyError, match="the rows of a table are measured only"):
+            copy_adapters(table / "parts" / "small", tmp_path)
+
+    def test_its_study_is_an_ax_experiment_too(self, table: Path) -> None:
+        with Study.open(table / "parts" / "small", read_only=True) as study:
+            assert len(study.to_ax().trials) == 6
+
     def test_a_study_s_folder_is_no_table_s(self, table: Path, tmp_path: Path) -> None:
         comparison = make_table("milp-5", [small_subject(tmp_path)], (0, 1))
         with pytest.raises(StudyError, match="holds a study, not a table"):
-            run_comparison(comparison, table / "small", quiet())
+            run_comparison(comparison, table / "parts" / "small", quiet())
 
 
 @pytest.mark.slow
 def test_rows_that_train_the_same_are_trained_once(tmp_path: Path) -> None:
     assert run_comparison(made(small_subject(tmp_path), (0,)), tmp_path / "out", quiet()) == 0
-    with Study.open(tmp_path / "out" / "rows", read_only=True) as study:
+    with Study.open(tmp_path / "out" / "parts" / "rows", read_only=True) as study:
         assert [trial.arm["row"] for trial in study.trials] == ["Base", "LoGo"]
 
 
@@ -125,11 +149,11 @@ def test_a_stopped_table_goes_on_where_it_stopped(
 
     monkeypatch.setattr(StudySource, "done", stop_after_one)
     assert run_comparison(made(one), tmp_path / "out", quiet()) == 130
-    before = measured(tmp_path / "out" / "rows")
+    before = measured(tmp_path / "out" / "parts" / "rows")
     assert len(before) == 1
     monkeypatch.setattr(StudySource, "done", told)
     assert run_comparison(made(one), tmp_path / "out", quiet()) == 0
-    after = measured(tmp_path / "out" / "rows")
+    after = measured(tmp_path / "out" / "parts" / "rows")
     assert len(after) == 4
     assert before.items() <= after.items()
 
@@ -147,10 +171,28 @@ def measured(folder: Path) -> dict[tuple[str, str], float]:
 def test_global_adapters_of_later_periods_resemble_one_another(tmp_path: Path) -> None:
     one = small_subject(tmp_path)
     assert run_comparison(made(one, (0,)), tmp_path / "out", quiet()) == 0
-    square = np.array(chain_similarities(tmp_path / "out" / "rows", "LoGo"))
+    square = np.array(chain_similarities(tmp_path / "out" / "parts" / "rows", "LoGo"))
     assert square.shape == (2, 2)
     assert np.diag(square) == pytest.approx([1.0, 1.0])
     assert square[0, 1] == square[1, 0] > 0.5  # the second starts from the first
+
+
+@pytest.mark.slow
+def test_drift_shows_as_many_periods_as_there_are(tmp_path: Path) -> None:
+    one = small_subject(tmp_path, overrides={"data.max_target_history": 1, "data.targets": 1})
+    assert run_comparison(make_figure("drift", one, (0,), None), tmp_path / "out", quiet()) == 0
+    with open(tmp_path / "out" / "drift-similarity.csv", newline="") as file:
+        assert [row["metric"] for row in csv.DictReader(file)] == ["T1"]
+
+
+@pytest.mark.slow
+def test_without_rank_there_is_no_drift_of_adapters(tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    space = Path(one.spec.space)
+    space.write_text(space.read_text().replace("lora_rank: [1, 2, 4]", "lora_count: 0"))
+    assert run_comparison(make_figure("drift", one, (0,), None), tmp_path / "out", quiet()) == 0
+    assert (tmp_path / "out" / "drift.csv").exists()
+    assert "similarity" not in (tmp_path / "out" / "drift.html").read_text()
 
 
 def test_cosines_are_those_of_all_matrices_as_one_vector() -> None:
@@ -161,14 +203,56 @@ def test_cosines_are_those_of_all_matrices_as_one_vector() -> None:
     assert square[0].tolist() == pytest.approx([1.0, 0.5**0.5, -1.0])
 
 
-def test_the_base_stage_of_one_part_serves_the_next(tmp_path: Path) -> None:
-    stage = tmp_path / "first" / "base-0123"
-    stage.mkdir(parents=True)
-    (stage / "weights").write_text("w")
-    (tmp_path / "first" / "base-4567.partial").mkdir()
-    parts._adopt_base_stages(tmp_path / "second")
-    assert [path.name for path in (tmp_path / "second").iterdir()] == ["base-0123"]
-    assert (tmp_path / "second" / "base-0123" / "weights").read_text() == "w"
+def test_the_base_stage_of_one_part_serves_those_that_would_train_the_same(tmp_path: Path) -> None:
+    spec = small_subject(tmp_path).spec
+    first = tmp_path / "parts" / "first"
+    (first / "base-0123").mkdir(parents=True)
+    (first / "base-0123" / "weights").write_text("w")
+    (first / "base-4567.partial").mkdir()
+    write_resolved(spec, first, versions={}, data_fingerprint="")
+    less = spec.model_copy(update={"data": replace(spec.data, max_target_history=2)})
+    other = spec.model_copy(update={"data": replace(spec.data, seed=5)})
+    for name, one in (("less", less), ("other", other)):
+        parts._adopt_base_stage(one, tmp_path / "parts" / name)
+    assert [path.name for path in (tmp_path / "parts" / "less").iterdir()] == ["base-0123"]
+    assert (tmp_path / "parts" / "less" / "base-0123" / "weights").read_text() == "w"
+    assert not (tmp_path / "parts" / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_table_none_of_whose_trials_succeeded_says_so_and_exits_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr("milp_search.dispatch.worker.train", broken)
+    comparison = made(small_subject(tmp_path), (0,))
+    assert run_comparison(comparison, tmp_path / "out", quiet()) == 3
+    # Looked at again, it is no other.
+    assert run_comparison(comparison, tmp_path / "out", quiet()) == 3
+
+
+def test_a_file_in_the_folder_s_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(StudyError, match="expected to make the folder"):
+        run_comparison(made(small_subject(tmp_path)), tmp_path / "out", quiet())
+
+
+@pytest.mark.parametrize("name", ["..", "../up", "a/b", "a\\\\b"])
+def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    file = small_subject(tmp_path).file
+    file.write_text(file.read_text().replace("name: small", f'name: "{name}"'))
+    with pytest.raises(SpecError, match="a study name that can be a folder's"):
+        compare_studies([file], "logo-1", tmp_path / "out", None, None, {}, quiet())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_without_test_seeds_needs_seeds(tmp_path: Path) -> None:
+    file = small_subject(tmp_path).file
+    file.write_text(file.read_text().replace("test_seeds: [7]", "test_seeds: []"))
+    with pytest.raises(SpecError, match="at least one training seed, got no `test_seeds`"):
+        analyze_study(file, "drift", tmp_path / "out", None, None, {}, quiet())
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,,2", "0,4", "-1", "1.5"])
@@ -196,5 +280,5 @@ def test_studies_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_no_seed_is_refused(tmp_path: Path) -> None:
     file = small_subject(tmp_path).file
-    with pytest.raises(SpecError, match="at least one seed, got --seeds 0"):
+    with pytest.raises(SpecError, match="at least one training seed, got --seeds 0"):
         analyze_study(file, "drift", tmp_path, 0, None, {}, quiet())

@@ -146,7 +146,7 @@ def test_every_figure_names_parts_of_known_methods(name: str, tmp_path: Path) ->
 def test_levels_decide_what_is_limited(tmp_path: Path) -> None:
     one = small_subject(tmp_path)
     parts = make_figure("limited-history", one, (0,), (2, 3)).parts
-    assert [part.spec.data.max_history for part in parts] == [2, 3]
+    assert [part.spec.data.max_target_history for part in parts] == [2, 3]
     (users,) = make_figure("limited-users", one, (0,), (1, 3)).parts
     space = users.make_space(load_search_space("quickstart", layers=8), one.task)
     assert isinstance(space, RowSpace)
