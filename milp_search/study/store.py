@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from milp_search.core.errors import StudyError
 from milp_search.study.events import KINDS, Event, kind_of
+from milp_search.study.whole_file import sync_folder
 
 APPLICATION_ID = 0x6D696C70  # "milp": `file` and we tell the store from other databases
 SCHEMA_VERSION = 1
@@ -37,6 +38,12 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
+
+# ours: how long one process waits for another's transaction.
+_PATIENCE_S = 30.0
+
+# ours: how long an event that is on disk, in the log, waits for readers before it is there alone.
+_READER_S = 0.5
 
 _INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SELECT = "SELECT seq, kind, trial, attempt, payload, at, digest FROM events ORDER BY seq"
@@ -114,6 +121,35 @@ class EventStore:
             raise
         return cls(path, connection, read_only=read_only)
 
+    @classmethod
+    def rewrite(cls, path: Path, events: Sequence[Event]) -> None:
+        """Replaces a store by one of these events: on disk there is the old one or the new.
+
+        Call it under the driver's lock, with no connection of one's own to the store open. A
+        reader that has the old store open goes on reading that.
+
+        Args:
+            path: A store that can be read.
+            events: All events of the new one, whose digests are chained anew.
+
+        Raises:
+            StudyError: It cannot be done; the store is as it was.
+        """
+        new = path.with_name(path.name + ".new")
+        _remove(new)
+        store = cls.create(new)
+        try:
+            store.append(events)
+            store.read()
+        finally:
+            store.close()
+        try:
+            _empty_log(path)
+            replace_store(path, new)
+        except StudyError:
+            _remove(new)
+            raise
+
     def read(self) -> list[Event]:
         """Returns all events, after their digests and the file's structure were checked.
 
@@ -156,11 +192,18 @@ class EventStore:
                 head = row[6]
         self._seq, self.head = self._seq + len(events), head
         # The write-ahead log goes into the main file at once: a lost log then loses no event.
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._empty_log(_READER_S)
 
     def close(self) -> None:
         """Closes the file; a second call does nothing."""
         self._connection.close()
+
+    def _empty_log(self, patience_s: float) -> bool:
+        """Brings the write-ahead log into the main file; returns whether all of it went."""
+        self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience_s)}")
+        busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * _PATIENCE_S)}")
+        return not busy
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -185,6 +228,49 @@ class EventStore:
             )
 
 
+def replace_store(path: Path, new: Path) -> None:
+    """Puts a store that is closed in another one's place.
+
+    Args:
+        path: The store that goes; what is in its write-ahead log is lost.
+        new: The store that comes, in the same folder.
+
+    Raises:
+        StudyError: The folder cannot be written to.
+    """
+    with _explained(path, "to replace the store"):
+        # First, since SQLite would take the old log for one of the new file.
+        for side in _side_files(path):
+            side.unlink(missing_ok=True)
+        os.replace(new, path)
+        sync_folder(path.parent)
+
+
+def _side_files(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+
+
+def _remove(path: Path) -> None:
+    with _explained(path, "to remove what an interrupted rewriting left"):
+        for file in (*_side_files(path), path):
+            file.unlink(missing_ok=True)
+
+
+def _empty_log(path: Path) -> None:
+    """Brings what is in a store's write-ahead log into its main file."""
+    store = EventStore.open(path)
+    try:
+        with _explained(path, "to write to the store"):
+            emptied = store._empty_log(_PATIENCE_S)
+    finally:
+        store.close()
+    if not emptied:
+        raise StudyError(
+            f"expected nobody to read {path} for {_PATIENCE_S:g} s, got one who stays",
+            remedy="End it, then try again.",
+        )
+
+
 def _row(seq: int, event: Event, head: str) -> _Row:
     payload = json.dumps(event.payload.as_dict(), allow_nan=False)
     fields = (seq, kind_of(event.payload), event.trial, event.attempt, payload, event.at)
@@ -207,7 +293,9 @@ def _event(row: _Row, seq: int, head: str) -> Event:
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     if read_only:
         return _connect_to_read(path)
-    connection = sqlite3.connect(_uri(path, "mode=rw"), uri=True, isolation_level=None, timeout=30)
+    connection = sqlite3.connect(
+        _uri(path, "mode=rw"), uri=True, isolation_level=None, timeout=_PATIENCE_S
+    )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
@@ -218,7 +306,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     log = path.with_name(path.name + "-wal")
     frozen = not os.access(path.parent, os.W_OK) and not log.exists()
     query = "mode=ro&immutable=1" if frozen else "mode=ro"
-    return sqlite3.connect(_uri(path, query), uri=True, isolation_level=None, timeout=30)
+    return sqlite3.connect(_uri(path, query), uri=True, isolation_level=None, timeout=_PATIENCE_S)
 
 
 def _uri(path: Path, query: str) -> str:

@@ -9,6 +9,7 @@ import random
 import shutil
 import sqlite3
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def tampered(path: Path, *statements: str) -> Path:
             connection.execute(statement)
     connection.close()
     return path
+
+
+def staying_reader(path: Path) -> sqlite3.Connection:
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM events").fetchall()
+    return reader
 
 
 @pytest.mark.parametrize("name", ["store", "a b", "Größe ☃", "50% off?x=#1"])
@@ -182,6 +190,18 @@ def test_an_open_reader_does_not_keep_the_writer_from_writing(tmp_path: Path) ->
     store.close()
 
 
+def test_a_reader_that_stays_keeps_the_writer_waiting_a_moment_only(tmp_path: Path) -> None:
+    store = EventStore.create(tmp_path / "s")
+    store.append(EVENTS[:1])
+    reader = staying_reader(tmp_path / "s")
+    begun = time.monotonic()
+    store.append(EVENTS[1:])
+    assert time.monotonic() - begun < 10
+    reader.close()
+    assert store.read() == EVENTS
+    store.close()
+
+
 def test_events_are_committed_together_or_not_at_all(tmp_path: Path) -> None:
     store = EventStore.create(tmp_path / "s")
     store.append(EVENTS[:1])
@@ -268,4 +288,67 @@ def test_a_folder_that_cannot_be_written_can_be_read(
     path = written(tmp_path / "s")
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert read(path, read_only=True) == EVENTS
+    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_rewritten_store_has_the_new_events_and_none_of_the_old(tmp_path: Path) -> None:
+    path = written(tmp_path / "s")
+    EventStore.rewrite(path, EVENTS[:4])
+    assert read(path) == EVENTS[:4]
+    assert b"budget spent" not in path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_rewritten_store_takes_nothing_from_the_old_ones_log(tmp_path: Path) -> None:
+    store = EventStore.create(tmp_path / "s")
+    store.append(EVENTS[:1])
+    reader = EventStore.open(tmp_path / "s", read_only=True)
+    assert reader.read() == EVENTS[:1]
+    store.append(EVENTS[1:])
+    store.close()  # the reader keeps the side files there
+    assert (tmp_path / "s-wal").exists()
+    EventStore.rewrite(tmp_path / "s", EVENTS[:3])
+    assert read(tmp_path / "s") == EVENTS[:3]
+    assert reader.read() == EVENTS
+    reader.close()
+    assert read(tmp_path / "s") == EVENTS[:3]
+
+
+def test_a_rewriting_that_was_killed_is_begun_anew(tmp_path: Path) -> None:
+    path = written(tmp_path / "s")
+    written(tmp_path / "s.new", EVENTS[:2])
+    (tmp_path / "s.new-wal").write_bytes(b"left")
+    EventStore.rewrite(path, EVENTS[:4])
+    assert read(path) == EVENTS[:4]
+
+
+@pytest.mark.parametrize("step", ["append", "read"])
+def test_a_rewriting_that_fails_leaves_the_store_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StudyError("no space")
+
+    path = written(tmp_path / "s")
+    with monkeypatch.context() as patch:
+        patch.setattr(EventStore, step, refuse)
+        with pytest.raises(StudyError, match="no space"):
+            EventStore.rewrite(path, EVENTS[:4])
+    assert read(path) == EVENTS
+
+
+def test_a_store_is_not_rewritten_under_a_reader_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EventStore.create(tmp_path / "s")
+    store.append(EVENTS[:1])
+    reader = staying_reader(tmp_path / "s")
+    store.append(EVENTS[1:])
+    store.close()
+    monkeypatch.setattr("milp_search.study.store._PATIENCE_S", 0.1)
+    with pytest.raises(StudyError, match="nobody to read"):
+        EventStore.rewrite(tmp_path / "s", EVENTS[:3])
+    reader.close()
+    assert read(tmp_path / "s") == EVENTS
     assert [file.name for file in tmp_path.iterdir()] == ["s"]
