@@ -59,13 +59,18 @@ def run(
     device: Device = None,
     ray_address: RayAddress = None,
     local: Local = False,
+    include_examples: Annotated[
+        int | None,
+        typer.Option(help="Keep so many answers of each final test: users' texts, in the report."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done; train nothing.")
     ] = False,
 ) -> None:
     """Run a study to its end: search, final tests, report and adapters."""
     given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
-    spec = _spec(study, given if seed is None else {**given, "seed": seed})
+    more = {"seed": seed, "examples": include_examples}
+    spec = _spec(study, given | {key: value for key, value in more.items() if value is not None})
     from milp_search.dispatch.drive import prepare, run_study
 
     prepared = prepare(spec, study)
@@ -123,6 +128,27 @@ def export(
 
     for path in copy_adapters(folder, to):
         print(path)
+
+
+@app.command()
+def forget(
+    folder: Folder,
+    user: Annotated[
+        str | None, typer.Option(help="The user's id; - reads it from standard input.")
+    ] = None,
+    user_file: Annotated[
+        Path | None, typer.Option("--user-file", help="A file that holds the id.", metavar="FILE")
+    ] = None,
+    keep_shared: Annotated[
+        bool,
+        typer.Option("--keep-shared", help="Keep what learnt from this user and others together."),
+    ] = False,
+) -> None:
+    """Forget a user in all studies of a folder; prove it by a search."""
+    from milp_search.dispatch.forget.command import forget_user, read_user
+
+    given = read_user(user, user_file, sys.stdin)
+    raise typer.Exit(forget_user(folder, given, _console(), keep_shared=keep_shared))
 
 
 @app.command()

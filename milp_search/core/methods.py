@@ -24,6 +24,7 @@ class MethodTraits:
         target_maps: Where its LoRA goes unless the space says it.
         open_base: Whether it works inside the base model, beyond what a trainer's jobs say.
         pieces: How many trained adapters lie side by side in one of a user's.
+        mixed: Whether a user's own adapter is made of what other users' texts taught.
     """
 
     summary: str
@@ -37,6 +38,7 @@ class MethodTraits:
     target_maps: str = "all"
     open_base: bool = False
     pieces: int = 1
+    mixed: bool = False
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -100,6 +102,7 @@ METHODS: dict[str, MethodTraits] = {
         retrieval=True,
         target_maps="q_v",
         open_base=True,
+        mixed=True,
     ),
     "uelp": MethodTraits(
         "A trained encoder makes a soft prompt of each user's history (UeLP)",
@@ -115,6 +118,7 @@ METHODS: dict[str, MethodTraits] = {
         target_maps="q_v",
         open_base=True,
         pieces=3,
+        mixed=True,
     ),
     "hydra": MethodTraits(
         "Reranked items and the best of several answers of the base model (HYDRA)",

@@ -30,6 +30,8 @@ class DataSettings:
         test: Share held out for the final test, the latest ones.
         population: Settings of the synthetic population, by name.
         seed: Seed of everything that is drawn.
+        forgotten: Marks of users who are left out after the split; `milp-search forget` writes
+            them.
     """
 
     path: str | None = None
@@ -45,6 +47,7 @@ class DataSettings:
     test: float = 0.2
     population: dict[str, Any] | None = None
     seed: int = 0
+    forgotten: tuple[str, ...] = ()
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

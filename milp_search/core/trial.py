@@ -23,8 +23,8 @@ class Measurement:
         mean: The value.
         sem: Its standard error over users; None where it is not known, 0 where it is exact.
         per_user: The users' values behind the mean, in the task's order of users; empty where
-            they are not known. Trials of one study see the same users, so these allow paired
-            comparison, which a standard error over users does not.
+            they are not known, or a user was forgotten. Trials of one study see the same users,
+            so these allow paired comparison, which a standard error over users does not.
     """
 
     mean: float

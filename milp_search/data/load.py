@@ -1,4 +1,4 @@
-"""From data settings to a task: locate, read, clean, split, fingerprint."""
+"""From data settings to a task: locate, read, clean, split, fingerprint, leave out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from milp_search.core.errors import SpecError
+from milp_search.core.forgotten import is_mark
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.settings import DataSettings
 from milp_search.data.clean import clean
 from milp_search.data.fingerprint import fingerprint
+from milp_search.data.forgotten import without_forgotten
 from milp_search.data.formats import FORMATS
 from milp_search.data.locate import locate
 from milp_search.data.population import Population
@@ -26,8 +28,11 @@ def load_task(settings: DataSettings) -> PersonalizationTask:
     More `targets` than users make every user a target. Then nobody is left for `others` and base
     training has no data; that is no error.
 
+    The fingerprint is that of the data as they are, forgotten users included: it tells whether
+    the data are those that a study began with.
+
     Raises SpecError if a setting is out of range. Raises DataError if the data are missing,
-    ambiguous or broken, or no user has enough of them.
+    ambiguous or broken, no user has enough of them, or every target is to be forgotten.
     """
     _check(settings)
     source = locate(settings)
@@ -35,7 +40,8 @@ def load_task(settings: DataSettings) -> PersonalizationTask:
     population = clean(FORMATS[source.format].read(source, settings))
     task, left_out = split_population(population, settings)
     _log_counts(population, task, left_out)
-    return replace(task, fingerprint=fingerprint(task))
+    task = replace(task, fingerprint=fingerprint(task))
+    return without_forgotten(task, settings.forgotten)
 
 
 def _check(settings: DataSettings) -> None:
@@ -49,6 +55,13 @@ def _check(settings: DataSettings) -> None:
             raise SpecError(f"expected `data.{name}` to be at least 1, got {count}")
     if settings.others is not None and settings.others < 0:
         raise SpecError(f"expected `data.others` to be at least 0, got {settings.others}")
+    for mark in settings.forgotten:
+        if not is_mark(mark):
+            raise SpecError(
+                "expected `data.forgotten` to hold marks that `milp-search forget` wrote, got "
+                f"{mark!r}",
+                remedy="Take it out, and forget the user by that command.",
+            )
     shares = (settings.validation, settings.test)
     if not (min(shares) > 0 and sum(shares) < 1):
         raise SpecError(

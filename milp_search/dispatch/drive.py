@@ -42,6 +42,7 @@ from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
 from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import export
+from milp_search.study.forgetting import check_marks
 from milp_search.study.report import write_report
 from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec, write_resolved
@@ -177,6 +178,7 @@ def resume_study(folder: Path, console: Console) -> int:
     """
     with Study.open(folder) as study:
         spec = load_study_spec(folder / SPEC_NAME)
+        check_marks(study.state, spec.data.forgotten)
         task = load_task(spec.data)
         recorded = study.settings.get("data_fingerprint")
         if recorded not in (None, task.fingerprint):

@@ -25,7 +25,7 @@ from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.errors import MeasurementError, MilpSearchError
 from milp_search.core.model_shape import trainable_parameters
 from milp_search.core.plan import TrialPlan
-from milp_search.core.records import PersonalizationTask
+from milp_search.core.records import PersonalizationTask, Predictions
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.folders import RESULTS, adapters_folder
@@ -37,6 +37,7 @@ from milp_search.personalize.base_stage import base_examples, base_stage_key
 from milp_search.personalize.global_chain import even_share
 from milp_search.personalize.method import Run, Stacks
 from milp_search.personalize.run import Split, answer, train
+from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec
 from milp_search.study.whole_file import write_whole
@@ -148,7 +149,7 @@ class TrialRunner:
     ) -> tuple[Mapping[str, Measurement], Stacks]:
         """Trains a plan and returns what it measures on a split, and the adapters."""
         self.trainer.halvings = halvings
-        return self._evaluated(plan, seed, split, self.trainer)
+        return self._evaluated(plan, seed, split, self.trainer)[:2]
 
     def run_of(self, plan: TrialPlan, seed: int) -> Run:
         """Returns what a method is given to train a plan."""
@@ -157,14 +158,26 @@ class TrialRunner:
 
     def _measured(self, job: Job, trainer: AdapterTrainer) -> Mapping[str, Measurement]:
         split: Split = "validation" if job.kind == "search" else "test"
-        measurements, stacks = self._evaluated(job.plan, job.seed, split, trainer)
+        examples = self.spec.examples if job.kind == "test" else 0
+        measurements, stacks, predictions = self._evaluated(
+            job.plan, job.seed, split, trainer, generate=examples > 0
+        )
         if job.kind == "search":
             self._keep_adapters(job, stacks)
+        users = [target.user for target in self.task.targets]
+        kept = chosen_examples(predictions.items, users, examples, job.trial, job.seed)
+        write_examples(self.folder, kept)
         return measurements
 
     def _evaluated(
-        self, plan: TrialPlan, seed: int, split: Split, trainer: AdapterTrainer
-    ) -> tuple[Mapping[str, Measurement], Stacks]:
+        self,
+        plan: TrialPlan,
+        seed: int,
+        split: Split,
+        trainer: AdapterTrainer,
+        *,
+        generate: bool = False,
+    ) -> tuple[Mapping[str, Measurement], Stacks, Predictions]:
         run = replace(self.run_of(plan, seed), trainer=trainer)
         names = measured_metrics(self.spec)
         metrics = metrics_for(names, self.task.kind)
@@ -173,14 +186,14 @@ class TrialRunner:
             run,
             trained,
             split,
-            generate=any(metric.needs_generation for metric in metrics),
+            generate=generate or any(metric.needs_generation for metric in metrics),
             topics=any(metric.needs_topics for metric in metrics),
             retention=any(metric.needs_retention for metric in metrics),
         )
         measurements = measure(predictions, names)
         maps = self.base.shape.targets(plan.adapter.target_maps)
         parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
-        return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks
+        return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks, predictions
 
     def _ended(
         self, job: Job, result: Mapping[str, Measurement] | Exception, outcome: Outcome

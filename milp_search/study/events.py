@@ -334,6 +334,28 @@ class Finished:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """A user was forgotten; comes last, when nothing of theirs is left but the aggregates.
+
+    Attributes:
+        mark: The salt of the user's mark in the study file, which says nothing of them.
+        kept_shared: Whether what was trained on several users' texts was kept.
+    """
+
+    mark: str
+    kept_shared: bool
+
+    def as_dict(self) -> Json:
+        """Returns plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Json) -> Self:
+        """Returns the payload that `as_dict` wrote."""
+        return cls(**values)
+
+
 KINDS: dict[str, type[Payload]] = {
     "created": Created,
     "opened": Opened,
@@ -347,6 +369,7 @@ KINDS: dict[str, type[Payload]] = {
     "abandoned": Abandoned,
     "final_test": FinalTest,
     "finished": Finished,
+    "forgotten": Forgotten,
 }
 
 _NAMES = {payload: name for name, payload in KINDS.items()}

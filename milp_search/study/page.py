@@ -23,7 +23,7 @@ def render_page(template: str, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined
     )
-    plotly, script = get_plotlyjs(), (_PAGES / "charts.js").read_text("utf-8")
+    plotly, script = chart_library(), (_PAGES / "charts.js").read_text("utf-8")
     return environment.get_template(template).render(
         policy=_policy(plotly, script),
         style=Markup((_PAGES / "style.css").read_text("utf-8")),
@@ -31,6 +31,12 @@ def render_page(template: str, **values: Any) -> str:
         script=Markup(script),
         **values,
     )
+
+
+def chart_library() -> str:
+    """Returns the script that draws the charts, the same in every page."""
+    text: str = get_plotlyjs()
+    return text
 
 
 def embedded(values: Any) -> Markup:

@@ -19,6 +19,7 @@ from milp_search.study.events import (
     Failed,
     FinalTest,
     Finished,
+    Forgotten,
     Looked,
     Measurements,
     Opened,
@@ -43,6 +44,7 @@ class StudyState:
         epoch: The number of drivers so far.
         finished: Why the search ended; None while it goes on.
         memory: What the proposer left for its next proposals, if anything.
+        forgotten: The salts of the marks of users who were forgotten.
     """
 
     created: Created | None = None
@@ -54,6 +56,7 @@ class StudyState:
     epoch: int = 0
     finished: str | None = None
     memory: Mapping[str, Any] | None = None
+    forgotten: tuple[str, ...] = ()
 
     @property
     def referenced(self) -> bool:
@@ -183,6 +186,10 @@ def _finished(state: StudyState, event: Event, payload: Finished) -> StudyState:
     return replace(state, finished=payload.reason)
 
 
+def _forgotten(state: StudyState, event: Event, payload: Forgotten) -> StudyState:
+    return replace(state, forgotten=(*state.forgotten, payload.mark))
+
+
 _RULES: dict[type[Any], Callable[[StudyState, Event, Any], StudyState]] = {
     Created: _created,
     Opened: _opened,
@@ -196,6 +203,7 @@ _RULES: dict[type[Any], Callable[[StudyState, Event, Any], StudyState]] = {
     Abandoned: _abandoned,
     FinalTest: _tested,
     Finished: _finished,
+    Forgotten: _forgotten,
 }
 
 

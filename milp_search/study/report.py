@@ -9,6 +9,7 @@ from pathlib import Path
 from milp_search.core.trial import Trial, TrialStatus
 from milp_search.study import charts
 from milp_search.study.busy import busy_share
+from milp_search.study.examples import read_examples
 from milp_search.study.export import metric_names, over_seeds
 from milp_search.study.influence import influence
 from milp_search.study.outcome import constraint_texts
@@ -49,7 +50,10 @@ def write_report(study: Study, folder: Path | None = None) -> Path:
 
 
 def render_report(study: Study) -> str:
-    """Returns the report as one HTML page; it loads nothing and runs no script but its own."""
+    """Returns the report as one HTML page; it loads nothing and runs no script but its own.
+
+    It holds users' texts where the study was asked to keep examples, and nowhere else.
+    """
     return render_page(
         "page.html",
         name=study.settings.get("name") or study.space.name,
@@ -64,6 +68,7 @@ def render_report(study: Study) -> str:
         tested=any(study.tests(trial.index) for trial in study.front()),
         rows=[_row(study, trial) for trial in charts.by_first(study)],
         failures=_failures(study),
+        examples=_examples(study),
         facts=_facts(study),
         number=charts.number,
     )
@@ -111,6 +116,21 @@ def _row(study: Study, trial: Trial) -> FrontRow:
     )
 
 
+def _examples(study: Study) -> list[tuple[int, int, int, tuple[str, ...]]]:
+    """Returns trial, seed, user and texts of the front's examples, none where none were kept."""
+    front = {trial.index for trial in study.front()}
+    return [
+        (one.trial, one.seed, one.user, tuple(map(_printable, one.texts)))
+        for one in read_examples(study.folder)
+        if one.trial in front
+    ]
+
+
+def _printable(text: str) -> str:
+    # Users' texts may hold halves of surrogate pairs, which no file can.
+    return text.encode("utf-8", "replace").decode()
+
+
 def _failures(study: Study) -> list[tuple[str, list[int]]]:
     """Returns the trials that failed, by kind; reasons could quote users and stay in the log."""
     kinds: dict[str, list[int]] = {}
@@ -137,6 +157,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Reused", reuse_text(total_reuse(study.trials))),
         ("Workers", _workers(study)),
         ("Ended", study.finished or ""),
+        ("Users forgotten since", str(len(study.state.forgotten) or "")),
         ("Started", _started(study)),
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
     ]

@@ -127,6 +127,8 @@ class StudySpec(Settings):
         dispatch: Where trials run.
         seed: Seed of the search and of training.
         test_seeds: The front's trials are retrained with each of these for the final test.
+        examples: How many answers of each final test are kept in the study's folder and shown in
+            its report, which are then users' texts; none unless asked for.
         resolved: What a run was done with.
     """
 
@@ -148,6 +150,7 @@ class StudySpec(Settings):
     dispatch: DispatchSettings = DispatchSettings()
     seed: int = Field(default=0, ge=0, lt=2**31)
     test_seeds: tuple[int, ...] = (0,)
+    examples: int = Field(default=0, ge=0, le=1000)
     resolved: Resolved | None = None
 
     @field_validator("proposer")

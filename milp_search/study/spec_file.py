@@ -92,6 +92,38 @@ def write_resolved(
     return write_whole(folder / SPEC_NAME, header + text.getvalue())
 
 
+def read_kept(folder: Path) -> StudySpec:
+    """Returns the study that a run directory's study file holds, whether its paths exist or not.
+
+    Raises SpecError if the file cannot be used.
+    """
+    return validate(read_yaml(folder / SPEC_NAME), StudySpec)
+
+
+def add_mark(folder: Path, mark: str) -> Path:
+    """Writes a mark of a user who is to be forgotten into a run directory's study file.
+
+    Args:
+        folder: The run directory.
+        mark: The mark; one that stands there already is not written again.
+
+    Returns:
+        The file.
+
+    Raises:
+        SpecError: The file cannot be used.
+    """
+    spec = read_kept(folder)
+    resolved = spec.resolved or Resolved()
+    marks = tuple(dict.fromkeys((*spec.data.forgotten, mark)))
+    return write_resolved(
+        spec.model_copy(update={"data": replace(spec.data, forgotten=marks)}),
+        folder,
+        versions=resolved.versions,
+        data_fingerprint=resolved.data_fingerprint,
+    )
+
+
 def _overridden(spec: StudySpec, overrides: Mapping[str, Any]) -> StudySpec:
     values = spec.model_dump(mode="json")
     for key, value in overrides.items():

@@ -26,7 +26,7 @@ from milp_search.dispatch.drive import (
 from milp_search.space.row_space import Row, Space, row_space
 from milp_search.space.search_space import SearchSpace
 from milp_search.study.spec import Budget, DispatchSettings, StudySpec
-from milp_search.study.spec_file import SPEC_NAME, load_study_spec
+from milp_search.study.spec_file import SPEC_NAME, load_study_spec, read_kept
 from milp_search.study.study import STORE_NAME, Study, made_folder
 
 # Exit codes above this are those of signals.
@@ -132,10 +132,12 @@ def run_parts(parts: Sequence[Part], folder: Path, console: Console) -> int:
 
 def _run_part(part: Part, folder: Path, console: Console) -> int:
     """Runs one part to its end, from where it stands, and returns its exit code."""
-    prepared = prepare(part.spec, part.file, part.make_space)
     if not (folder / STORE_NAME).exists():
-        _adopt_base_stage(part.spec, folder)
+        spec = _without_forgotten(part.spec, folder.parent)
+        prepared = prepare(spec, part.file, part.make_space)
+        _adopt_base_stage(spec, folder)
         return run_study(prepared, folder, console)
+    prepared = prepare(part.spec, part.file, part.make_space)
     _check_same(prepared, folder)
     with Study.open(folder, read_only=True) as study:
         if study.finished is not None:
@@ -164,11 +166,18 @@ def _decisive(spec: StudySpec) -> StudySpec:
     """Returns a study without where it runs and where its space and data lie."""
     elsewhere = {
         "space": "",
-        "data": replace(spec.data, path=None),
+        "data": replace(spec.data, path=None, forgotten=()),
         "dispatch": DispatchSettings(),
         "resolved": None,
     }
     return spec.model_copy(update=elsewhere)
+
+
+def _without_forgotten(spec: StudySpec, parts: Path) -> StudySpec:
+    """Returns the study without the users who were forgotten in parts that were run before."""
+    kept = [read_kept(file.parent).data.forgotten for file in sorted(parts.glob(f"*/{SPEC_NAME}"))]
+    marks = tuple(dict.fromkeys(mark for of_part in kept for mark in of_part))
+    return spec.model_copy(update={"data": replace(spec.data, forgotten=marks)})
 
 
 def _adopt_base_stage(spec: StudySpec, folder: Path) -> None:

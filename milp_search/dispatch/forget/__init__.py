@@ -1,0 +1,1 @@
+"""Forgets a user everywhere in a folder, and proves it by a search."""

@@ -1,0 +1,93 @@
+"""Where in a folder a user's id still stands: in names and contents, plain and escaped."""
+
+from __future__ import annotations
+
+import gzip
+import mmap
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from milp_search.dispatch.forget.wanted import Wanted
+from milp_search.study.page import chart_library
+
+# What the base model's own tokenizer knows, which no user's text went into.
+_VOCABULARY = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"}
+
+
+def traces(folder: Path, wanted: Wanted) -> list[str]:
+    """Returns the places in a folder where a user's id still stands.
+
+    Names, links, text, gzip, SQLite's cells and raw pages, the heads of safetensors files and,
+    for ids that are long enough to tell, the tensors' bytes. What every report holds, the library
+    of the charts, is no place, nor is the vocabulary of the base model.
+
+    Args:
+        folder: Where to search, and in all folders below it.
+        wanted: What for.
+
+    Returns:
+        Per place the path below the folder, and where in the file.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        shown = path.relative_to(folder)
+        if wanted.in_name(path.name):
+            found.append(f"{shown}: in its name")
+        if path.is_symlink():
+            found += [f"{shown}: in where it leads"] if wanted.in_text(os.readlink(path)) else []
+        elif path.is_file() and path.name not in _VOCABULARY:
+            found += [f"{shown}: {where}" for where in _in_file(path, wanted)]
+    return found
+
+
+def _in_file(path: Path, wanted: Wanted) -> Iterator[str]:
+    """Yields where in a file the id stands."""
+    if path.suffix == ".safetensors":
+        if wanted.in_content(_head(path)):
+            yield "in the tensors' names or metadata"
+        if _in_raw_bytes(path, wanted):
+            yield "in its bytes"
+        return
+    content = path.read_bytes()
+    if wanted.in_content(content.replace(chart_library().encode(), b"")):
+        yield "in its content"
+    if content.startswith(b"SQLite format 3\0"):
+        yield from _in_database(path, wanted)
+    if content.startswith(b"\x1f\x8b"):
+        # Whatever cannot be unpacked was searched as it stands.
+        with suppress(OSError, EOFError, zlib.error):
+            if wanted.in_content(gzip.decompress(content)):
+                yield "in its compressed content"
+
+
+def _in_database(path: Path, wanted: Wanted) -> Iterator[str]:
+    """Yields the rows in which the id stands, for a page may cut it in two, and free pages."""
+    if _in_raw_bytes(path, wanted):
+        yield "in its pages"
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for number, *cells in database.execute(f'SELECT rowid, * FROM "{table}"'):
+                if any(wanted.in_text(cell) for cell in cells if isinstance(cell, str)):
+                    yield f"in row {number} of {table}"
+
+
+def _head(path: Path) -> bytes:
+    """Returns the part of a safetensors file before the tensors."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return file.read(min(size, path.stat().st_size))
+
+
+def _in_raw_bytes(path: Path, wanted: Wanted) -> bool:
+    """Returns whether the id stands in a file of any size, anywhere and plain."""
+    if path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with content:
+            return wanted.in_raw_bytes(content)
