@@ -1,0 +1,99 @@
+"""SIGKILL at random moments: of the driver, of a worker, of both at once."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cell import Amount
+from process import kill
+from study_run import Driver, Ending, Size, StudyRun, study_run
+from subjects import Subject
+from verdict import Verdict, judge
+
+# ours: so many of the kills come while a driver still starts, the others while trials run.
+EARLY = 0.2
+
+Strike = Callable[[Driver], bool]
+
+
+def driver_kills(subject: Subject, amount: Amount) -> Iterator[Verdict]:
+    """Yields what became of each study whose driver was killed again and again."""
+    return _killed(subject, amount, Driver.kill)
+
+
+def worker_kills(subject: Subject, amount: Amount) -> Iterator[Verdict]:
+    """Yields what became of each study whose workers were killed while they worked."""
+    return _killed(subject, amount, kill_worker)
+
+
+def kills_of_both(subject: Subject, amount: Amount) -> Iterator[Verdict]:
+    """Yields what became of each study whose driver and a worker were killed at once."""
+
+    def strike(driver: Driver) -> bool:
+        return kill_worker(driver) and driver.kill()
+
+    return _killed(subject, amount, strike)
+
+
+def kill_worker(driver: Driver) -> bool:
+    """Kills the process of a trial that is under way; returns whether there was one."""
+    entries = driver.news()
+    over = {(entry.trial, entry.pid) for entry in entries if entry.event == "end"}
+    working = [
+        entry.pid
+        for entry in entries
+        if entry.event == "begin" and (entry.trial, entry.pid) not in over
+    ]
+    if not working or not kill(working[-1]):
+        return False
+    driver.run.kills.append(time.monotonic())
+    return True
+
+
+def undisturbed(subject: Subject, size: Size) -> Mapping[str, Any] | None:
+    """Returns the values of a study to which nothing happens, where they are its seed's alone."""
+    if not subject.repeatable:
+        return None
+    with study_run(subject, size) as run:
+        run.finish()
+        values: Mapping[str, Any] = run.show()["values"]
+        return values
+
+
+def _killed(subject: Subject, amount: Amount, strike: Strike) -> Iterator[Verdict]:
+    chance = random.Random(amount.seed)
+    size = amount.size
+    reference = undisturbed(subject, size)
+    # A study is killed at an even pace, on the whole over all of its trials.
+    pace_s = size.trials * size.seconds / size.parallel / (amount.kills_a_study + 1)
+    for _ in range(amount.studies):
+        with study_run(subject, size) as run:
+            ending = _kill_again_and_again(run, amount.kills_a_study, pace_s, strike, chance)
+            yield judge(run, ending, reference)
+
+
+def _kill_again_and_again(
+    run: StudyRun, kills: int, pace_s: float, strike: Strike, chance: random.Random
+) -> Ending:
+    """Returns how the driver ended that was left alone at last."""
+    driver = run.start()
+    start_up_s = pace_s
+    for _ in range(kills):
+        if chance.random() < EARLY and strike is Driver.kill:
+            time.sleep(chance.uniform(0.0, start_up_s))
+        elif driver.wait_for_trials():
+            start_up_s = max(start_up_s, time.monotonic() - driver.started)
+            time.sleep(chance.uniform(0.0, 2 * pace_s))
+        if not driver.alive():
+            break
+        strike(driver)
+        if not driver.alive():
+            driver = run.start()
+        else:
+            driver.entries_before = len(run.entries())
+    if not driver.alive() and driver.process.returncode != 0:
+        driver = run.start()
+    return driver.ending()
