@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -217,11 +219,18 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # JAX warns of every fork; those of Ray and of subprocess run another program at once.
     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+    # Until a study runs, whose driver stops gently.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         app()
     except InputError as error:
         print(f"milp-search: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _overrides(
