@@ -268,7 +268,9 @@ class StudySource:
         told = {job.name for job, _ in found}
         for path, watch in left_watches(self.study.folder):
             failure = watch.hung
-            if failure is None and self.spec.dispatch.local:
+            if failure is not None:
+                _logger.info("the driver before hung, %s:\n%s", failure.reason, watch.stacks)
+            elif self.spec.dispatch.local:
                 # It was the driver that died, and this job may be why. A worker of Ray dies with
                 # its driver through no fault of its own, and by itself while the driver sees it.
                 failure = Failure("lost_worker", "its process was killed")
