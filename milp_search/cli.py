@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -214,14 +216,24 @@ def doctor() -> None:
 
 def main() -> None:
     """Runs the command line; bad input exits with code 2 and one message."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # A running study sends lines of lesser levels to its own log.
+    screen = logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[screen])
     # JAX warns of every fork; those of Ray and of subprocess run another program at once.
     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+    # Until a study runs, whose driver stops gently.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         app()
     except InputError as error:
         print(f"milp-search: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _overrides(
@@ -254,11 +266,9 @@ def _spec(study: Path, overrides: dict[str, Any]) -> Any:
 
 
 def _console() -> Any:
-    from rich.console import Console
+    from milp_search.dispatch.terminal import make_console
 
-    console = Console()
-    # A pipe or file has no width of its own; tables should not be folded for it.
-    return console if console.is_terminal else Console(width=max(console.width, 160))
+    return make_console()
 
 
 def _finish(code: int, folder: Path) -> None:

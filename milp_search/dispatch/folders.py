@@ -7,6 +7,7 @@ from pathlib import Path
 ADAPTERS = "adapters"
 RESULTS = "results"
 CACHE = "cache"
+LOG_NAME = "log.txt"
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:

@@ -73,6 +73,10 @@ class DispatchSettings(Settings):
             leave no worker idle.
         memory_gib: The memory that a trainer may fill beside the base model; measured where left
             out.
+        hang_after_s: A worker that trains and gives no sign of life for so many seconds is ended,
+            and its trials are tried again once; null waits for ever.
+        time_limit_s: So many seconds a trial may take, then the same; null for no limit. Trials
+            that are trained together have their sum.
         look_ahead: Makes proposals while trials run, so that workers do not wait; what those
             trials will show is then not known yet, only that they are under way. Local runs
             never do.
@@ -88,6 +92,8 @@ class DispatchSettings(Settings):
     reuse: bool = True
     pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    hang_after_s: float | None = Field(default=1800.0, gt=0, allow_inf_nan=False)
+    time_limit_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     look_ahead: bool = True
 
 
