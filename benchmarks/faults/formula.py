@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from inflict import Fault, strike
 from ledger import ledgered
 from milp_search_study import FINAL_TEST
-from milp_search.adapters.placed_base import PlacedBase
+
 from milp_search.core.trial import Measurement
 from milp_search.dispatch import worker
 from milp_search.dispatch.jobs import Job, RunPack
@@ -21,30 +21,23 @@ from milp_search.dispatch.worker import RunnerFactory, TrialRunner
 
 
 @dataclass(frozen=True)
-class FormulaFactory:
+class FormulaFactory(RunnerFactory):
     """Makes what `RunnerFactory` makes, its runner's trials being a formula.
 
     Attributes:
-        inner: The product's factory.
         ledger: The file that trials write to.
         seconds: How long a trial takes.
         faults: What befalls which trial.
     """
 
-    inner: RunnerFactory
-    ledger: Path
-    seconds: float
-    faults: Mapping[int, Fault]
-
-    @property
-    def placed(self) -> PlacedBase | None:
-        """The base model, where it is carried to the workers."""
-        return self.inner.placed
+    ledger: Path = Path()
+    seconds: float = 0.0
+    faults: Mapping[int, Fault] = field(default_factory=dict)
 
     def __call__(self) -> RunPack:
         """Returns a function that runs the study's packs in this process."""
         worker.TrialRunner = partial(_FormulaRunner, self)  # type: ignore[misc, assignment]
-        return self.inner()
+        return super().__call__()
 
 
 class _FormulaRunner(TrialRunner):
@@ -55,9 +48,9 @@ class _FormulaRunner(TrialRunner):
         self._factory = factory
         self._current = threading.local()
 
-    def _measured(self, job: Job, trainer: Any) -> Mapping[str, Measurement]:
+    def _measured(self, job: Job, *given: Any) -> Mapping[str, Measurement]:
         self._current.job = job
-        return super()._measured(job, trainer)
+        return super()._measured(job, *given)
 
     def _evaluated(self, plan: Any, seed: int, split: Any, trainer: Any) -> Any:
         job, factory = self._current.job, self._factory

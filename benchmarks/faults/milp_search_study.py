@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from inflict import parse_faults, subject_arguments
 
 # A final test is a run of its own in the ledger, told from its trial by this.
 FINAL_TEST = 100_000
+
+# Many times a trial's length, also on a busy machine: the formula gives no sign of life.
+HANG_AFTER_S = 20
 
 STUDY = """\
 name: faults
@@ -32,7 +36,7 @@ proposer: random
 initial_trials: 2
 batch: {batch}
 budget: {{trials: {trials}}}
-dispatch: {{parallel: {parallel}, device: cpu, local: {local}{more}}}
+dispatch: {{parallel: {parallel}, device: cpu, local: {local}, hang_after_s: {hang_s}{more}}}
 seed: {seed}
 test_seeds: [7]
 """
@@ -79,6 +83,7 @@ def command(given: Any) -> list[str]:
         local=str(given.local).lower(),
         more=f", {given.dispatch}" if given.dispatch else "",
         seed=given.seed,
+        hang_s=HANG_AFTER_S,
     )
     (inputs / "study.yaml").write_text(study)
     return ["run", str(inputs / "study.yaml"), "--out", str(given.folder)]
@@ -93,16 +98,13 @@ def replace_training(ledger: Path, seconds: float, faults: Any) -> None:
         faults: What befalls which trial.
     """
     from formula import FormulaFactory
+
     from milp_search.dispatch import drive
 
     # Ray's workers find these modules as this process does.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    real = drive.RunnerFactory
-
-    def factory(*arguments: Any, **named: Any) -> FormulaFactory:
-        return FormulaFactory(real(*arguments, **named), ledger, seconds, faults)
-
-    drive.RunnerFactory = factory  # type: ignore[assignment, misc]
+    given = {"ledger": ledger, "seconds": seconds, "faults": faults}
+    drive.RunnerFactory = partial(FormulaFactory, **given)  # type: ignore[assignment, misc]
 
 
 def shown(folder: Path) -> dict[str, Any]:

@@ -37,7 +37,13 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Returns the exit code once there is one.
+        """Waits for the end.
+
+        Args:
+            timeout: For so many seconds; None for ever.
+
+        Returns:
+            The exit code.
 
         Raises:
             subprocess.TimeoutExpired: It runs for longer.
@@ -67,15 +73,16 @@ class Nursery:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
-    def start(
-        self, arguments: Sequence[str], variables: Mapping[str, str], output: str
-    ) -> Forked:
-        """Returns a driver in a session of its own.
+    def start(self, arguments: Sequence[str], variables: Mapping[str, str], output: str) -> Forked:
+        """Starts a driver in a session of its own.
 
         Args:
             arguments: The script's.
             variables: Its whole environment.
             output: Where it prints to.
+
+        Returns:
+            The driver.
         """
         order = {"arguments": [*arguments], "variables": dict(variables), "output": output}
         return Forked(self, self.ask(order))

@@ -86,6 +86,7 @@ class StudyRun:
         prefix: A command that fresh drivers are run by, such as one that changes what they may.
         fresh: Drivers are interpreters of their own, and not forked from one that has imported.
         kills: When something was killed, by `time.monotonic()`.
+        mark: What its processes carry in their environment.
     """
 
     subject: Subject
@@ -123,7 +124,6 @@ class StudyRun:
         self.temporary.mkdir(exist_ok=True)
         self._started += 1
         output = self.place / f"driver-{self._started}.txt"
-        size = self.size
         variables = self._variables() | variables
         process = self._fresh(output, variables) if self.fresh else self._forked(output, variables)
         return Driver(self, process, output, len(self.entries()), time.monotonic())
@@ -158,7 +158,10 @@ class StudyRun:
         return self.start(**variables).ending(patience_s)
 
     def show(self) -> dict[str, Any]:
-        """Returns the study's state as the subject tells it.
+        """Asks the subject for the study's state.
+
+        Returns:
+            What it tells.
 
         Raises:
             ShowError: It tells none.
@@ -270,7 +273,7 @@ def study_run(subject: Subject, size: Size, **given: Any) -> Iterator[StudyRun]:
         **given: Other fields of `StudyRun`.
 
     Yields:
-        The study.
+        StudyRun: The study.
     """
     place = Path(tempfile.mkdtemp(prefix="mf-", dir="/tmp"))
     run = StudyRun(subject, size, place, **given)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
+_LOCAL = "milp_search_local"
 _LATE = (
     *("cli", "dispatch.drive", "dispatch.ray_session", "dispatch.ray_trials"),
     *("search.proposers", "study.report", "dispatch.show"),
@@ -27,7 +28,8 @@ class Subject:
         modules: What the script imports late; imported once for all drivers of the harness.
         trials_in_driver: Trials run in the process that is started, so that no worker can die
             without it.
-        repeatable: The values of a study depend on its seed alone, whatever befell it.
+        twin: A subject whose undisturbed study has the same values as any study of this one with
+            the same seed, whatever befell it; None where values depend on more than the seed.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Subject:
     options: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     trials_in_driver: bool = False
-    repeatable: bool = False
+    twin: str | None = None
 
     @property
     def path(self) -> Path:
@@ -48,14 +50,14 @@ class Subject:
 def _ours(name: str, title: str, *options: str, in_driver: bool = False) -> Subject:
     script, store = "milp_search_study.py", "study.sqlite3"
     modules = tuple(f"milp_search.{name}" for name in _LATE)
-    return Subject(name, title, script, store, options, modules, in_driver, repeatable=True)
+    return Subject(name, title, script, store, options, modules, in_driver, twin=_LOCAL)
 
 
 SUBJECTS: Mapping[str, Subject] = {
     one.name: one
     for one in (
         _ours("milp_search", "milp-search (Ray)"),
-        _ours("milp_search_local", "milp-search (--local)", "--local", in_driver=True),
+        _ours(_LOCAL, "milp-search (--local)", "--local", in_driver=True),
         Subject(
             "optuna_rdb",
             "Optuna (SQLite, heartbeat)",

@@ -13,9 +13,13 @@ from verdict import Verdict, judge
 
 # The trial that meets the fault: neither the first nor the last of a study.
 STRUCK = 2
+# ours: more than any system tries a trial again.
+RESUMES = 5
 
 
-def trial_fault(kind: str, *, always: bool = False) -> Callable[[Subject, Amount], Iterator[Verdict]]:
+def trial_fault(
+    kind: str, *, always: bool = False
+) -> Callable[[Subject, Amount], Iterator[Verdict]]:
     """Returns a function that yields what became of a study with a fault in one trial.
 
     Args:
@@ -30,10 +34,13 @@ def trial_fault(kind: str, *, always: bool = False) -> Callable[[Subject, Amount
         size = replace(amount.size, faults=(f"{kind}@{STRUCK}{'!' if always else ''}",))
         reference = undisturbed(subject, amount.size)
         with study_run(subject, size) as run:
-            ending = run.finish(amount.patience_s)
-            # A study that runs in the process that died goes on, as its user would have it.
-            if ending.code is not None and ending.code > 128:
+            first = ending = run.finish(amount.patience_s)
+            # Where the driver ends with its trial its user resumes it, as often as it takes.
+            for _ in range(RESUMES):
+                if ending.code in (0, None):
+                    break
                 ending = run.finish(amount.patience_s)
-            yield judge(run, ending, reference)
+            verdict = judge(run, ending, reference)
+            yield replace(verdict, code=first.code, message=first.last_line)
 
     return inflicted

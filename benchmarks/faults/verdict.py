@@ -31,6 +31,9 @@ class Verdict:
         code: The last driver's exit code; None where it had to be ended.
         message: The last line that it printed.
         left: Processes and temporary files that it left behind.
+        failed: Trials that its state has as failed.
+        kills: How many signals it was sent.
+        shown: All that its state tells.
     """
 
     trials: int
@@ -44,6 +47,7 @@ class Verdict:
     message: str = ""
     left: tuple[str, ...] = ()
     failed: tuple[int, ...] = ()
+    kills: int = 0
     shown: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -52,9 +56,7 @@ class Verdict:
         return not (self.lost or self.twice or self.stuck or self.differing)
 
 
-def judge(
-    run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = None
-) -> Verdict:
+def judge(run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = None) -> Verdict:
     """Returns what became of a study, and ends what is left of its processes.
 
     Args:
@@ -86,6 +88,7 @@ def judge(
         message=shown.get("error", ending.last_line),
         left=(*processes, *files),
         failed=tuple(shown["failed"]),
+        kills=len(run.kills),
         shown=shown,
     )
 
@@ -110,9 +113,7 @@ def _stuck(trials: int, shown: Mapping[str, Any], ending: Ending) -> tuple[int, 
     return tuple(sorted(hanging | never))
 
 
-def _differing(
-    values: Mapping[str, Any], reference: Mapping[str, Any] | None
-) -> tuple[int, ...]:
+def _differing(values: Mapping[str, Any], reference: Mapping[str, Any] | None) -> tuple[int, ...]:
     if reference is None:
         return ()
     return tuple(int(trial) for trial in values if values[trial] != reference.get(trial))

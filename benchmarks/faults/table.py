@@ -1,0 +1,149 @@
+"""The fault table: a row a fault, a column a subject."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cell import Amount
+from subjects import SUBJECTS
+from verdict import AT_KILL_S
+
+from faults import FAULTS
+
+Cells = Mapping[str, Mapping[str, Any]]
+
+_PACKAGES = ("milp-search", "optuna", "ray", "torch")
+
+
+def key_of(fault: str, subject: str) -> str:
+    """Returns what a cell is kept under."""
+    return f"{fault} {subject}"
+
+
+def machine() -> dict[str, Any]:
+    """Returns where the figures were made: machine and versions."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def markdown(cells: Cells, facts: Mapping[str, Any], amount: Amount) -> str:
+    """Returns the table, and below it what was said and what was left behind.
+
+    Args:
+        cells: The finished cells.
+        facts: Machine and versions.
+        amount: How much of each fault.
+
+    Returns:
+        The text of a Markdown page.
+    """
+    return "\n".join([*_head(cells, facts, amount), "", *_rows(cells), "", *_words(cells), ""])
+
+
+def _head(cells: Cells, facts: Mapping[str, Any], amount: Amount) -> Iterator[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    size = amount.size
+    yield "# Faults"
+    yield ""
+    yield "    python benchmarks/faults/run.py"
+    yield ""
+    yield (
+        "Each study is started, meets the fault, and is resumed until it ends. What its trials "
+        "wrote to a ledger of their own is the truth that its state is held against."
+    )
+    yield ""
+    yield (
+        f"Studies of {size.trials} trials of {size.seconds} s, {size.parallel} side by side. "
+        f"{facts['processor']}, {facts['cores']} cores, {facts['system']}, Python "
+        f"{facts['python']}; {versions}."
+    )
+    yield ""
+    yield (
+        "A cell: trials **lost** (they ended, and the state does not have them as completed), run "
+        "**twice** (to the end more than once), **stuck** (open for ever, or the study came to no "
+        "end in time), *differing* (a value is not an undisturbed study's), of so many that "
+        f"ended; the exit code. `+n` after twice: ended less than {AT_KILL_S} s before a kill, "
+        "before any system could have had them on disk. n/a: the subject has no such thing; a "
+        "blank: not run yet."
+    )
+
+
+def _rows(cells: Cells) -> Iterator[str]:
+    shown = [name for name in SUBJECTS if any(key.endswith(f" {name}") for key in cells)]
+    titles = [SUBJECTS[name].title for name in shown]
+    yield "| fault | " + " | ".join(titles) + " |"
+    yield "|---|" + "---|" * len(shown)
+    for name, fault in FAULTS.items():
+        texts = [
+            _text(cells.get(key_of(name, one))) if fault.applies(SUBJECTS[one]) else "n/a"
+            for one in shown
+        ]
+        yield f"| {fault.title} | " + " | ".join(texts) + " |"
+
+
+def _text(cell: Mapping[str, Any] | None) -> str:
+    """Returns a cell's text; empty where it has not been run."""
+    if cell is None:
+        return ""
+    if "error" in cell:
+        return "the harness failed"
+    if "samples" in cell:
+        parts = f"{cell['whole']} whole, {cell['refused']} refused"
+        return f"{parts}, {_bold(cell['wrong'], 'wrong')} of {cell['samples']}"
+    near = f"+{cell['twice_at_kill']}" if cell["twice_at_kill"] else ""
+    parts = [
+        _bold(cell["lost"], "lost"),
+        _bold(cell["twice"], f"{near} twice".strip()),
+        _bold(cell["stuck"], "stuck"),
+    ]
+    if cell["differing"]:
+        parts.append(_bold(cell["differing"], "differing"))
+    kills = f", {cell['kills']} kills in {cell['studies']} studies" if cell["kills"] else ""
+    codes = ", ".join(
+        f"{code}" if count == cell["studies"] else f"{count} x {code}"
+        for code, count in cell["codes"].items()
+    )
+    return f"{', '.join(parts)} of {cell['ended']}{kills}; exit {codes}"
+
+
+def _bold(count: int, word: str) -> str:
+    return f"**{count} {word}**" if count else f"0 {word}"
+
+
+def _words(cells: Cells) -> Iterator[str]:
+    """Yields the last lines that drivers printed, and what they left behind."""
+    yield "## What was said and left behind"
+    yield ""
+    for key, cell in cells.items():
+        fault, _, subject = key.partition(" ")
+        said = cell.get("error") or cell.get("message", "")
+        # So ends a driver of ours that nothing befell.
+        said = "" if said.startswith("Report:") else said
+        left = [name.rstrip("0123456789") for name in cell.get("left", ())]
+        more = f"; left behind: {len(left)} ({left[0]})" if left else ""
+        if fault in FAULTS and (said or left):
+            text = said.replace("|", "/")[:160]
+            yield f"- {FAULTS[fault].title}, {SUBJECTS[subject].title}: `{text}`{more}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
