@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from cell import Amount
+from fault_table import key_of, machine, markdown
+from matrix import FAULTS
 from study_run import Size
 from subjects import SUBJECTS
-from table import key_of, machine, markdown
-
-from faults import FAULTS
 
 RESULTS = Path(__file__).parents[1] / "results" / "faults"
 

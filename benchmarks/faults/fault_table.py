@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cell import Amount
+from matrix import FAULTS
 from subjects import SUBJECTS
 from verdict import AT_KILL_S
-
-from faults import FAULTS
 
 Cells = Mapping[str, Mapping[str, Any]]
 
@@ -80,7 +79,7 @@ def _head(cells: Cells, facts: Mapping[str, Any], amount: Amount) -> Iterator[st
         "end in time), *differing* (a value is not an undisturbed study's), of so many that "
         f"ended; the exit code. `+n` after twice: ended less than {AT_KILL_S} s before a kill, "
         "before any system could have had them on disk. n/a: the subject has no such thing; a "
-        "blank: not run yet."
+        "blank: not run yet. Failed trials are those that the state has as failed."
     )
 
 
@@ -91,13 +90,13 @@ def _rows(cells: Cells) -> Iterator[str]:
     yield "|---|" + "---|" * len(shown)
     for name, fault in FAULTS.items():
         texts = [
-            _text(cells.get(key_of(name, one))) if fault.applies(SUBJECTS[one]) else "n/a"
+            cell_text(cells.get(key_of(name, one))) if fault.applies(SUBJECTS[one]) else "n/a"
             for one in shown
         ]
         yield f"| {fault.title} | " + " | ".join(texts) + " |"
 
 
-def _text(cell: Mapping[str, Any] | None) -> str:
+def cell_text(cell: Mapping[str, Any] | None) -> str:
     """Returns a cell's text; empty where it has not been run."""
     if cell is None:
         return ""
@@ -106,14 +105,16 @@ def _text(cell: Mapping[str, Any] | None) -> str:
     if "samples" in cell:
         parts = f"{cell['whole']} whole, {cell['refused']} refused"
         return f"{parts}, {_bold(cell['wrong'], 'wrong')} of {cell['samples']}"
-    near = f"+{cell['twice_at_kill']}" if cell["twice_at_kill"] else ""
+    near = f"+{cell['twice_at_kill']} " if cell["twice_at_kill"] else ""
     parts = [
         _bold(cell["lost"], "lost"),
-        _bold(cell["twice"], f"{near} twice".strip()),
+        _bold(cell["twice"], f"{near}twice"),
         _bold(cell["stuck"], "stuck"),
     ]
     if cell["differing"]:
         parts.append(_bold(cell["differing"], "differing"))
+    if cell["failed"]:
+        parts.append(f"{cell['failed']} failed")
     kills = f", {cell['kills']} kills in {cell['studies']} studies" if cell["kills"] else ""
     codes = ", ".join(
         f"{code}" if count == cell["studies"] else f"{count} x {code}"
