@@ -9,13 +9,15 @@ from functools import cache
 from typing import Any
 
 from cell import Amount
-from process import kill
+from process import kill, wait_until
 from study_run import Driver, Ending, Size, StudyRun, study_run
 from subjects import SUBJECTS, Subject
 from verdict import Verdict, judge
 
 # ours: so many of the kills come while a driver still starts, the others while trials run.
 EARLY = 0.2
+# A worker that is between two trials is waited for.
+WAIT_S = 60.0
 
 Strike = Callable[[Driver], bool]
 
@@ -40,7 +42,20 @@ def kills_of_both(subject: Subject, amount: Amount) -> Iterator[Verdict]:
 
 
 def kill_worker(driver: Driver) -> bool:
-    """Kills the process of a trial that is under way; returns whether there was one."""
+    """Kills the process of a trial as soon as one is under way; returns whether one came."""
+    struck: list[int] = []
+
+    def strike() -> bool:
+        struck.extend(pid for pid in _at_work(driver) if kill(pid))
+        return bool(struck) or not driver.alive()
+
+    wait_until(strike, WAIT_S)
+    driver.run.kills += [time.monotonic()] * len(struck)
+    return bool(struck)
+
+
+def _at_work(driver: Driver) -> list[int]:
+    """Returns the process of the trial that began last and has not ended, if there is one."""
     entries = driver.news()
     over = {(entry.trial, entry.pid) for entry in entries if entry.event == "end"}
     working = [
@@ -48,10 +63,7 @@ def kill_worker(driver: Driver) -> bool:
         for entry in entries
         if entry.event == "begin" and (entry.trial, entry.pid) not in over
     ]
-    if not working or not kill(working[-1]):
-        return False
-    driver.run.kills.append(time.monotonic())
-    return True
+    return working[-1:]
 
 
 @cache

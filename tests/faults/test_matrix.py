@@ -47,7 +47,8 @@ def test_a_study_whose_driver_is_killed_three_times_is_as_if_it_had_not_been() -
 
 
 def test_a_study_whose_driver_and_worker_are_killed_at_once_loses_nothing() -> None:
-    (found,) = kills.kills_of_both(THROUGH_RAY, amount())
+    longer = replace(amount(), size=replace(SIZE, seconds=1.0))
+    (found,) = kills.kills_of_both(THROUGH_RAY, longer)
     assert (troubles(found), found.code, found.kills) == ({}, 0, 2)
 
 
