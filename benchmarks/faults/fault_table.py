@@ -76,7 +76,7 @@ def _head(cells: Cells, facts: Mapping[str, Any], amount: Amount) -> Iterator[st
     yield (
         "A cell: trials **lost** (they ended, and the state does not have them as completed), run "
         "**twice** (to the end more than once), **stuck** (open for ever, or the study came to no "
-        "end in time), *differing* (a value is not an undisturbed study's), of so many that "
+        "end in time), *differing* (a value is not an undisturbed study's), completed *over* the budget, of so many that "
         f"ended; the exit code. `+n` after twice: ended less than {AT_KILL_S} s before a kill, "
         "before any system could have had them on disk. n/a: the subject has no such thing; a "
         "blank: not run yet. Failed trials are those that the state has as failed."
@@ -111,8 +111,7 @@ def cell_text(cell: Mapping[str, Any] | None) -> str:
         _bold(cell["twice"], f"{near}twice"),
         _bold(cell["stuck"], "stuck"),
     ]
-    if cell["differing"]:
-        parts.append(_bold(cell["differing"], "differing"))
+    parts += [_bold(cell[kind], kind) for kind in ("differing", "over") if cell.get(kind)]
     if cell["failed"]:
         parts.append(f"{cell['failed']} failed")
     kills = f", {cell['kills']} kills in {cell['studies']} studies" if cell["kills"] else ""

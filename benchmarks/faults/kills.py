@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from cell import Amount
-from process import kill, wait_until
+from process import kill, kill_group, wait_until
 from study_run import Driver, Ending, Size, StudyRun, study_run
 from subjects import SUBJECTS, Subject
 from verdict import Verdict, judge
@@ -25,6 +26,16 @@ Strike = Callable[[Driver], bool]
 def driver_kills(subject: Subject, amount: Amount) -> Iterator[Verdict]:
     """Yields what became of each study whose driver was killed again and again."""
     return _killed(subject, amount, Driver.kill)
+
+
+def group_kills(subject: Subject, amount: Amount) -> Iterator[Verdict]:
+    """Yields what became of each study whose driver was killed with its whole process group."""
+
+    def strike(driver: Driver) -> bool:
+        kill_group(driver.pid, signal.SIGKILL)
+        return driver.kill()
+
+    return _killed(subject, amount, strike)
 
 
 def worker_kills(subject: Subject, amount: Amount) -> Iterator[Verdict]:
@@ -94,9 +105,9 @@ def _kill_again_and_again(
 ) -> Ending:
     """Returns how the driver ended that was left alone at last."""
     driver = run.start()
-    start_up_s = pace_s
+    start_up_s, may_be_early = pace_s, strike is not kill_worker
     for _ in range(kills):
-        if chance.random() < EARLY and strike is Driver.kill:
+        if may_be_early and chance.random() < EARLY:
             time.sleep(chance.uniform(0.0, start_up_s))
         elif driver.wait_for_trials():
             start_up_s = max(start_up_s, time.monotonic() - driver.started)

@@ -11,7 +11,7 @@ from cell import Amount, Figures
 from clocks import HOUR_S, clock_set
 from damage import cut_anywhere, damaged, half_written_result, lost_log, turn_a_bit
 from drivers import many_drivers, second_driver
-from kills import driver_kills, kills_of_both, worker_kills
+from kills import driver_kills, group_kills, kills_of_both, worker_kills
 from places import full_disk, odd_path, read_only_folder
 from signals import stopped
 from subjects import Subject
@@ -64,6 +64,8 @@ def _has_log(subject: Subject) -> bool:
 
 def _kill_rows() -> Iterator[Fault]:
     yield Fault("kill-driver", "driver SIGKILL", _studies(driver_kills, kills=True))
+    group = _studies(group_kills, kills=True)
+    yield Fault("kill-group", "SIGKILL of the driver's whole group", group, _has_workers)
     worker = _studies(worker_kills, kills=True)
     yield Fault("kill-worker", "worker SIGKILL", worker, _has_workers)
     both = _studies(kills_of_both, kills=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from inflict import VALUES, parse_faults
 from ledger import Entry, ended
+from milp_search_study import FINAL_TEST
 from study_run import Ending, ShowError, StudyRun
 
 # ours: a trial that ended so shortly before a kill may not have come to its system's disk yet. If
@@ -28,6 +29,7 @@ class Verdict:
             `twice`.
         stuck: Those that are still running or waiting when all is over, and those never begun.
         differing: Completed trials whose values are not those of an undisturbed study.
+        over: Completed trials beyond those that the study was to have.
         code: The last driver's exit code; None where it had to be ended.
         message: The last line that it printed.
         left: Processes and temporary files that it left behind.
@@ -43,6 +45,7 @@ class Verdict:
     twice_at_kill: tuple[int, ...] = ()
     stuck: tuple[int, ...] = ()
     differing: tuple[int, ...] = ()
+    over: int = 0
     code: int | None = 0
     message: str = ""
     left: tuple[str, ...] = ()
@@ -52,8 +55,8 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is lost, nothing was run twice and nothing is stuck."""
-        return not (self.lost or self.twice or self.stuck or self.differing)
+        """Whether the study is as it would have been, but for trials that failed."""
+        return not (self.lost or self.twice or self.stuck or self.differing or self.over)
 
 
 def judge(run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = None) -> Verdict:
@@ -84,6 +87,7 @@ def judge(run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = N
         twice_at_kill=tuple(sorted(at_kill)),
         stuck=_stuck(run.size.trials, shown, ending),
         differing=_differing(shown["values"], reference),
+        over=_over(run.size.trials, shown),
         code=ending.code,
         message=shown.get("error", ending.last_line),
         left=(*processes, *files),
@@ -111,6 +115,11 @@ def _stuck(trials: int, shown: Mapping[str, Any], ending: Ending) -> tuple[int, 
     hanging = {*shown["running"]} - over
     never = {*range(trials)} - over if ending.code is None else set()
     return tuple(sorted(hanging | never))
+
+
+def _over(trials: int, shown: Mapping[str, Any]) -> int:
+    searched = [trial for trial in shown["completed"] if trial < FINAL_TEST]
+    return max(len(searched) - trials, 0)
 
 
 def _differing(values: Mapping[str, Any], reference: Mapping[str, Any] | None) -> tuple[int, ...]:

@@ -94,8 +94,22 @@ def test_a_turned_bit_is_one_bit_and_a_cut_leaves_a_beginning() -> None:
 
 
 def test_the_table_is_made_of_the_cells_that_there_are(tmp_path: Path) -> None:
-    cell = {"studies": 2, "kills": 9, "trials": 6, "ended": 6, "lost": 1, "twice": 0}
-    cell |= {"twice_at_kill": 0, "stuck": 0, "differing": 0, "failed": 0, "codes": {"0": 2}}
+    cell: dict[str, Any] = {
+        "studies": 2,
+        "kills": 9,
+        "trials": 6,
+        "ended": 6,
+        "lost": 1,
+        "twice": 0,
+    }
+    cell |= {
+        "twice_at_kill": 0,
+        "stuck": 0,
+        "differing": 0,
+        "over": 0,
+        "failed": 0,
+        "codes": {"0": 2},
+    }
     cells = {"kill-driver ray_tune": cell | {"message": "said | that", "left": ["raylet"]}}
     machine = {"processor": "chip", "cores": 2, "system": "Linux", "python": "3", "versions": {}}
     out = tmp_path / "faults"
