@@ -77,8 +77,9 @@ def _head(cells: Cells, facts: Mapping[str, Any], amount: Amount) -> Iterator[st
         "A cell: trials **lost** (they ended, and the state does not have them as completed), run "
         "**twice** (to the end more than once), **stuck** (open for ever, or the study came to no "
         "end in time), *differing* (a value is not an undisturbed study's), completed *over* the "
-        f"budget, of so many that ended; the exit code. `+n` after twice: ended less than {AT_KILL_S} s before a kill, "
-        "before any system could have had them on disk. n/a: the subject has no such thing; a "
+        "budget, of so many that ended; the exit code. `+n` after twice: ended less than "
+        f"{AT_KILL_S} s before a kill, before any system could have had them on disk. n/a: the "
+        "subject has no such thing; a "
         "blank: not run yet. Failed trials are those that the state has as failed."
     )
 
