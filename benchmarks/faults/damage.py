@@ -1,11 +1,13 @@
-"""Damage to files: the store cut, bits turned, its log lost, a result half written."""
+"""Damage to files: the store cut, bits turned, of a later release; a log lost, a result cut."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,38 @@ def lost_log(subject: Subject, amount: Amount) -> Iterator[Verdict]:
         for log in run.folder.glob(f"{run.subject.store}-*"):
             log.unlink()
         yield judge(run, run.finish())
+
+
+def newer_schema(subject: Subject, amount: Amount) -> Iterator[Verdict]:
+    """Yields what became of a study whose store a later release had written, to all appearance.
+
+    Code and message are those of the driver that met it so; then the store is as it was.
+    """
+    with study_run(subject, amount.size) as run:
+        driver = run.start()
+        driver.wait_for_trials(4)
+        driver.kill()
+        run.tidy()
+        store = run.folder / subject.store
+        version = _schema_version(store)
+        _set_schema_version(store, version + 1)
+        refused = run.finish(amount.patience_s)
+        _set_schema_version(store, version)
+        verdict = judge(run, run.finish())
+        message = refused.last_line.replace(str(run.folder), "DIR")
+        yield replace(verdict, code=refused.code, message=message)
+
+
+def _schema_version(store: Path) -> int:
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+
+def _set_schema_version(store: Path, version: int) -> None:
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.commit()
 
 
 def half_written_result(subject: Subject, amount: Amount) -> Iterator[Verdict]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cell import Amount, Figures
 from clocks import HOUR_S, clock_set
-from damage import cut_anywhere, damaged, half_written_result, lost_log, turn_a_bit
+from damage import cut_anywhere, damaged, half_written_result, lost_log, newer_schema, turn_a_bit
 from drivers import many_drivers, second_driver
 from kills import driver_kills, group_kills, kills_of_both, worker_kills
 from places import full_disk, odd_path, read_only_folder
@@ -114,6 +114,8 @@ def _other_rows() -> Iterator[Fault]:
     yield Fault("lost-log", "write-ahead log lost", _studies(lost_log), _has_log)
     half = _studies(half_written_result)
     yield Fault("half-result", "result file half written", half, _is_ours)
+    later = _studies(newer_schema)
+    yield Fault("newer-schema", "store of a later release", later, _is_ours)
     yield Fault("cut-store", "store cut at any byte", _harmed(cut_anywhere))
     yield Fault("bit-flip", "one bit of the store turned", _harmed(turn_a_bit))
 
