@@ -113,6 +113,9 @@ class StudySource:
     def done(self, job: Job, outcome: Outcome) -> None:
         """Takes a job's outcome: tells the study, or queues another attempt."""
         self._running.discard(job.name)
+        if outcome.failure is not None and outcome.failure.kind == "lost_worker":
+            # Its process may have died after it had ended: others of its pack were at work still.
+            outcome = _kept(self.study.folder, job) or outcome
         if outcome.failure is None:
             self._succeeded(job, outcome)
         else:
@@ -299,11 +302,21 @@ class StudySource:
 
 def _results(folder: Path) -> list[tuple[Job, Outcome]]:
     """Returns the result files of a study in order of name; unreadable ones are left out."""
-    found = []
-    for path in sorted((folder / RESULTS).glob("*.json")):
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            found.append((job_from_dict(content["job"]), outcome_from_dict(content["outcome"])))
-        except (OSError, ValueError, KeyError, TypeError):
-            _logger.warning("ignoring the unreadable result file %s", path.name)
-    return found
+    found = (_result(path) for path in sorted((folder / RESULTS).glob("*.json")))
+    return [result for result in found if result is not None]
+
+
+def _kept(folder: Path, job: Job) -> Outcome | None:
+    """Returns the good end of a job that is on disk, None where there is none."""
+    path = folder / RESULTS / f"{job.name}.json"
+    result = _result(path) if path.exists() else None
+    return None if result is None or result[1].failure is not None else result[1]
+
+
+def _result(path: Path) -> tuple[Job, Outcome] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return job_from_dict(content["job"]), outcome_from_dict(content["outcome"])
+    except (OSError, ValueError, KeyError, TypeError):
+        _logger.warning("ignoring the unreadable result file %s", path.name)
+        return None

@@ -179,6 +179,27 @@ def test_a_result_outweighs_the_watch_of_its_pack(tmp_path: Path) -> None:
         assert study.trial(0).measurements["loss"].mean == 2.0
 
 
+def test_a_result_of_a_pack_whose_worker_died_is_taken_and_not_made_again(
+    source: StudySource,
+) -> None:
+    first, second = take(source), take(source)
+    write_outcome(source.study.folder, first, outcome(1.5))
+    for job in (first, second):
+        source.done(job, failed("lost_worker"))
+    assert source.study.trial(0).measurements["loss"].mean == 1.5
+    assert [(job.trial, job.attempt) for job in offered(source)] == [(1, 1)]
+
+
+def test_a_result_that_tells_of_a_failure_does_not_stand_for_a_lost_worker(
+    source: StudySource,
+) -> None:
+    job = take(source)
+    write_outcome(source.study.folder, job, failed("non_finite"))
+    source.done(job, failed("lost_worker"))
+    again = take(source)
+    assert (again.trial, again.attempt) == (0, 1)
+
+
 def write_watch(folder: Path, job: Job, word: str) -> None:
     (folder / "results").mkdir(exist_ok=True)
     file = folder / "results" / f"{job.name}.watch"
