@@ -134,8 +134,9 @@ def _words(cells: Cells) -> Iterator[str]:
     for key, cell in cells.items():
         fault, _, subject = key.partition(" ")
         said = cell.get("error") or cell.get("message", "")
-        # So ends a driver of ours that nothing befell.
-        said = "" if said.startswith("Report:") else said
+        # The last line of a driver that ended well tells nothing.
+        quiet = set(cell.get("codes", ())) == {"0"} and not said.startswith("exit codes")
+        said = "" if quiet else said
         left = [name.rstrip("0123456789") for name in cell.get("left", ())]
         more = f"; left behind: {len(left)} ({left[0]})" if left else ""
         if fault in FAULTS and (said or left):

@@ -64,9 +64,14 @@ class Ending:
 
     @property
     def last_line(self) -> str:
-        """The last line that it printed."""
-        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
-        return lines[-1] if lines else ""
+        """The last line that it printed; a remedy is indented below what it is for."""
+        return last_line(self.text)
+
+
+def last_line(text: str) -> str:
+    """Returns the last line that is neither empty nor indented, empty where there is none."""
+    lines = [line.rstrip() for line in text.splitlines() if line[:1].strip()]
+    return lines[-1] if lines else ""
 
 
 class ShowError(Exception):
@@ -177,8 +182,7 @@ class StudyRun:
             env=self._variables(),
         )
         if shown.returncode:
-            said = shown.stderr.strip().splitlines() or [f"exit code {shown.returncode}"]
-            raise ShowError(said[-1])
+            raise ShowError(last_line(shown.stderr) or f"exit code {shown.returncode}")
         state: dict[str, Any] = json.loads(shown.stdout.splitlines()[-1])
         return state
 

@@ -15,7 +15,7 @@ SOAK = os.environ.get("MILP_SOAK") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves the whole matrix, which takes an hour, to those who ask for it."""
+    """Leaves the whole matrix, which takes hours, to those who ask for it."""
     for item in items:
         if "test_whole_matrix" in item.nodeid and not SOAK:
-            item.add_marker(pytest.mark.skip(reason="takes an hour; set MILP_SOAK=1"))
+            item.add_marker(pytest.mark.skip(reason="takes hours; set MILP_SOAK=1"))

@@ -18,6 +18,7 @@ import pytest
 clocks: Any = importlib.import_module("clocks")
 nursery: Any = importlib.import_module("nursery")
 process: Any = importlib.import_module("process")
+study_run: Any = importlib.import_module("study_run")
 damage: Any = importlib.import_module("damage")
 
 RUN = Path(__file__).parents[2] / "benchmarks" / "faults" / "run.py"
@@ -83,6 +84,12 @@ def test_the_wall_clock_is_set_for_one_process_and_no_other_clock_is(tmp_path: P
     off, passed = time.time() - float(told[0]), time.monotonic() - float(told[1])
     assert 3600 <= off < 3660
     assert 0 <= passed < 60
+
+
+def test_the_last_word_of_a_driver_is_what_was_wrong_and_not_the_remedy() -> None:
+    text = "1/2 trials\nmilp-search: no room\n  Make some.\n\n"
+    assert study_run.last_line(text) == "milp-search: no room"
+    assert study_run.last_line("") == ""
 
 
 def test_a_turned_bit_is_one_bit_and_a_cut_leaves_a_beginning() -> None:

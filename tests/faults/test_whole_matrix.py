@@ -1,4 +1,4 @@
-"""The whole fault matrix, ours: MILP_SOAK=1, about an hour."""
+"""The whole fault matrix, ours: MILP_SOAK=1, about two hours."""
 
 from __future__ import annotations
 
