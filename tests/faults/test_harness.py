@@ -123,6 +123,6 @@ def test_the_table_is_made_of_the_cells_that_there_are(tmp_path: Path) -> None:
     out.with_suffix(".json").write_text(json.dumps({"cells": cells, "machine": machine}))
     subprocess.run([sys.executable, RUN, "--table", "--out", out], check=True)
     page = out.with_suffix(".md").read_text()
-    row = "| driver SIGKILL | **1 lost**, 0 twice, 0 stuck of 6, 9 kills in 2 studies; exit 0 |"
+    row = "| driver SIGKILL | **1 lost**, 0 twice, 0 stuck of 6, 9 kills in 2 studies; exit 1 |"
     assert row in page
     assert "Ray Tune (restore): `said / that`; left behind: 1 (raylet)" in page
