@@ -14,10 +14,13 @@ from inflict import Fault, strike
 from ledger import ledgered
 from milp_search_study import FINAL_TEST
 
+from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Measurement
 from milp_search.dispatch import worker
 from milp_search.dispatch.jobs import Job, RunPack
 from milp_search.dispatch.worker import RunnerFactory, TrialRunner
+from milp_search.personalize.method import Run, Stacks
+from milp_search.personalize.run import Split
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,17 @@ class _FormulaRunner(TrialRunner):
         self._current.job = job
         return super()._measured(job, *given)
 
-    def _evaluated(self, plan: Any, seed: int, split: Any, trainer: Any) -> Any:
+    def _evaluated(self, run: Run, split: Split) -> tuple[Mapping[str, Measurement], Stacks]:
         job, factory = self._current.job, self._factory
         trial = job.trial + (FINAL_TEST if job.kind == "test" else 0)
         with ledgered(factory.ledger, trial, job.attempt):
             time.sleep(factory.seconds)
             forced = strike(factory.faults, trial, job.attempt)
-        loss = formula(plan) if forced is None else forced
+        loss = formula(run.plan) if forced is None else forced
         return {"loss": Measurement(loss, 0.0)}, {}
 
 
-def formula(plan: Any) -> float:
+def formula(plan: TrialPlan) -> float:
     """Returns a plan's loss: the more rank, periods and items, the lower, with less and less gain.
 
     Args:

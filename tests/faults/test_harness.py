@@ -115,7 +115,7 @@ def test_the_table_is_made_of_the_cells_that_there_are(tmp_path: Path) -> None:
         "differing": 0,
         "over": 0,
         "failed": 0,
-        "codes": {"0": 2},
+        "codes": {"1": 2},
     }
     cells = {"kill-driver ray_tune": cell | {"message": "said | that", "left": ["raylet"]}}
     machine = {"processor": "chip", "cores": 2, "system": "Linux", "python": "3", "versions": {}}
