@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cell import Amount
+from kills import EARLY
 from matrix import FAULTS
 from subjects import SUBJECTS
 from verdict import AT_KILL_S
@@ -17,6 +18,35 @@ from verdict import AT_KILL_S
 Cells = Mapping[str, Mapping[str, Any]]
 
 _PACKAGES = ("milp-search", "optuna", "ray", "torch")
+
+_HEAD = """\
+# Faults
+
+    python benchmarks/faults/run.py
+
+Each study is started, meets the fault, and is resumed until it ends. What its trials wrote to a
+ledger of their own is the truth that its state is held against.
+
+Studies of {trials}; {machine}; {versions}.
+Of the kills, {early} % come while a driver starts, the others while trials run. Drivers are forked
+from a process that has imported the libraries.
+
+A cell tells of trials, out of so many that ended:
+
+- **lost**: they ended, and the state after the last resume does not have them as completed;
+- **twice**: they came to their end more than once; `+n`: so many whose earlier end was less than
+  {at_kill} s before a kill, when their system may not have had them on disk yet;
+- **stuck**: open for ever, or never begun in a study that came to no end in time;
+- **differing**: a value is not an undisturbed study's (ours only: elsewhere values depend on more
+  than the seed);
+- **over**: completed beyond the budget; Optuna's processes count for themselves, so that one more
+  for each further process is its way also where nothing befalls it;
+- failed: the state has them as failed.
+
+Then the exit code: of the driver that met the fault, and where drivers are killed of the last one.
+Of a damaged store, how many copies were shown whole, refused, or shown as something else. n/a: the
+subject has no such thing; a blank: not run.
+"""
 
 
 def key_of(fault: str, subject: str) -> str:
@@ -52,35 +82,18 @@ def markdown(cells: Cells, facts: Mapping[str, Any], amount: Amount) -> str:
     Returns:
         The text of a Markdown page.
     """
-    return "\n".join([*_head(cells, facts, amount), "", *_rows(cells), "", *_words(cells), ""])
+    return "\n".join([_head(facts, amount), *_rows(cells), "", *_words(cells), ""])
 
 
-def _head(cells: Cells, facts: Mapping[str, Any], amount: Amount) -> Iterator[str]:
+def _head(facts: Mapping[str, Any], amount: Amount) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     size = amount.size
-    yield "# Faults"
-    yield ""
-    yield "    python benchmarks/faults/run.py"
-    yield ""
-    yield (
-        "Each study is started, meets the fault, and is resumed until it ends. What its trials "
-        "wrote to a ledger of their own is the truth that its state is held against."
-    )
-    yield ""
-    yield (
-        f"Studies of {size.trials} trials of {size.seconds} s, {size.parallel} side by side. "
-        f"{facts['processor']}, {facts['cores']} cores, {facts['system']}, Python "
-        f"{facts['python']}; {versions}."
-    )
-    yield ""
-    yield (
-        "A cell: trials **lost** (they ended, and the state does not have them as completed), run "
-        "**twice** (to the end more than once), **stuck** (open for ever, or the study came to no "
-        "end in time), *differing* (a value is not an undisturbed study's), completed *over* the "
-        "budget, of so many that ended; the exit code. `+n` after twice: ended less than "
-        f"{AT_KILL_S} s before a kill, before any system could have had them on disk. n/a: the "
-        "subject has no such thing; a "
-        "blank: not run yet. Failed trials are those that the state has as failed."
+    return _HEAD.format(
+        trials=f"{size.trials} trials of {size.seconds} s, {size.parallel} side by side",
+        machine=f"{facts['processor']}, {facts['cores']} cores, {facts['system']}",
+        versions=f"Python {facts['python']}; {versions}",
+        early=round(100 * EARLY),
+        at_kill=AT_KILL_S,
     )
 
 
