@@ -27,7 +27,15 @@ from milp_search.study.spec import DispatchSettings, StudySpec
 from milp_search.study.study import Study
 
 # How often a job is tried again after each kind of failure, whatever else befell it.
-RETRIES = {"lost_worker": 3, "out_of_memory": 1, "exception": 1, "hang": 1, "non_finite": 0}
+# A driver may be killed for many reasons that are none of a trial's: it has more patience.
+RETRIES = {
+    "lost_driver": 9,
+    "lost_worker": 3,
+    "out_of_memory": 1,
+    "exception": 1,
+    "hang": 1,
+    "non_finite": 0,
+}
 
 # ours: progress, and a gentle stop, come once a pack; more plans gain little.
 LARGEST_PACK = 8
@@ -284,10 +292,11 @@ class StudySource:
             failure = watch.hung
             if failure is not None:
                 _logger.info("the driver before hung, %s:\n%s", failure.reason, watch.stacks)
-            elif self.spec.dispatch.local:
-                # It was the driver that died, and this job may be why. A worker of Ray dies with
+            elif self.spec.dispatch.local and len(watch.pack) == 1:
+                # The driver died in the middle of this trial, which may be why. Of several in a
+                # pack nobody knows which; the next attempts go alone. A worker of Ray dies with
                 # its driver through no fault of its own, and by itself while the driver sees it.
-                failure = Failure("lost_worker", "its process was killed")
+                failure = Failure("lost_driver", "the driver was killed in the middle of it")
             if failure is not None:
                 lost = Outcome({}, failure, pack=len(watch.pack))
                 found += [(job, lost) for job in watch.pack if job.name not in told]
