@@ -30,6 +30,9 @@ Parallel = Annotated[int | None, typer.Option("--parallel", help="Workers side b
 BaseModel = Annotated[
     str | None, typer.Option("--base-model", help="embedded, a folder or a hub name.")
 ]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the base model.")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Data file or folder, of one study.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
 RayAddress = Annotated[str | None, typer.Option("--ray-address", help="Address of a Ray cluster.")]
@@ -55,6 +58,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of search and training.")] = None,
     parallel: Parallel = None,
     base_model: BaseModel = None,
+    trust_remote_code: TrustRemoteCode = False,
     data: Data = None,
     device: Device = None,
     ray_address: RayAddress = None,
@@ -64,7 +68,9 @@ def run(
     ] = False,
 ) -> None:
     """Run a study to its end: search, final tests, report and adapters."""
-    given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
+    given = _overrides(
+        trials, parallel, base_model, trust_remote_code, data, device, ray_address, local
+    )
     spec = _spec(study, given if seed is None else {**given, "seed": seed})
     from milp_search.dispatch.drive import prepare, run_study
 
@@ -139,6 +145,7 @@ def compare(
     trials: Annotated[int | None, typer.Option(help="Budget of each search.")] = None,
     parallel: Parallel = None,
     base_model: BaseModel = None,
+    trust_remote_code: TrustRemoteCode = False,
     data: Data = None,
     paper: Annotated[str | None, typer.Option(help="The paper's data set to stand beside.")] = None,
     device: Device = None,
@@ -146,7 +153,9 @@ def compare(
     local: Local = False,
 ) -> None:
     """Make a table of the papers on your data; goes on where it was interrupted."""
-    given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
+    given = _overrides(
+        trials, parallel, base_model, trust_remote_code, data, device, ray_address, local
+    )
     from milp_search.dispatch.comparison.command import compare_studies
 
     raise typer.Exit(compare_studies(studies, table, out, seeds, paper, given, _console()))
@@ -174,13 +183,16 @@ def analyze(
     ] = None,
     parallel: Parallel = None,
     base_model: BaseModel = None,
+    trust_remote_code: TrustRemoteCode = False,
     data: Data = None,
     device: Device = None,
     ray_address: RayAddress = None,
     local: Local = False,
 ) -> None:
     """Make an analysis of the papers on your data; goes on where it was interrupted."""
-    given = _overrides(None, parallel, base_model, data, device, ray_address, local)
+    given = _overrides(
+        None, parallel, base_model, trust_remote_code, data, device, ray_address, local
+    )
     from milp_search.dispatch.comparison.command import analyze_study
 
     raise typer.Exit(analyze_study(study, figure, out, seeds, levels, given, _console()))
@@ -228,6 +240,7 @@ def _overrides(
     trials: int | None,
     parallel: int | None,
     base_model: str | None,
+    trust_remote_code: bool,
     data: Path | None,
     device: str | None,
     ray_address: str | None,
@@ -238,6 +251,7 @@ def _overrides(
         "budget.trials": trials,
         "dispatch.parallel": parallel,
         "base_model": base_model,
+        "trust_remote_code": True if trust_remote_code else None,
         "data.path": None if data is None else str(data),
         "dispatch.device": device,
         "dispatch.ray_address": ray_address,

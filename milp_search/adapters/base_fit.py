@@ -72,10 +72,14 @@ def fit_base(
     partial.rename(folder)
 
 
-def load_fitted_base(base: BaseModel, mode: BaseTraining, folder: Path) -> BaseModel:
+def load_fitted_base(
+    base: BaseModel, mode: BaseTraining, folder: Path, *, trust_remote_code: bool = False
+) -> BaseModel:
     """Returns the base that `fit_base` wrote; a task LoRA is merged into the base given."""
     if mode == "full":
-        fitted = load_base_model(str(folder), device=str(base.device))
+        fitted = load_base_model(
+            str(folder), device=str(base.device), trust_remote_code=trust_remote_code
+        )
         return replace(fitted, name=base.name)
     merge_task_adapter(base, folder)
     return as_base_model(base.name, base.model, base.tokenizer)

@@ -236,7 +236,10 @@ def staged_base(
     device is the study file's where left out.
     """
     device = device or spec.dispatch.device
-    base = load_base_model(spec.base_model, device=device, precision=spec.base_precision)
+    trust = spec.trust_remote_code
+    base = load_base_model(
+        spec.base_model, device=device, precision=spec.base_precision, trust_remote_code=trust
+    )
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None
@@ -245,8 +248,8 @@ def staged_base(
     stage = folder / f"base-{key}"
     if not stage.exists():
         fit_base(base, base_examples(task), spec.training, spec.seed, stage, task.choices)
-        base = load_base_model(spec.base_model, device=device)
-    return load_fitted_base(base, mode, stage), stage
+        base = load_base_model(spec.base_model, device=device, trust_remote_code=trust)
+    return load_fitted_base(base, mode, stage, trust_remote_code=trust), stage
 
 
 def measured_metrics(spec: StudySpec) -> list[str]:
