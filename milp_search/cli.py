@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from milp_search.core.errors import InputError
+from milp_search.core.printable import printable
 
 BAD_INPUT = 2
 
@@ -116,7 +117,7 @@ def report(folder: Folder) -> None:
 
     with Study.open(folder, read_only=True) as study:
         write_tables(study)
-        print(write_report(study))
+        _say(write_report(study))
 
 
 @app.command()
@@ -128,7 +129,7 @@ def export(
     from milp_search.dispatch.show import copy_adapters
 
     for path in copy_adapters(folder, to):
-        print(path)
+        _say(path)
 
 
 @app.command()
@@ -203,7 +204,7 @@ def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Check a study or space file."""
     from milp_search.dispatch.show import check_file
 
-    print(check_file(file))
+    _say(check_file(file))
 
 
 @app.command("list")
@@ -226,13 +227,15 @@ def doctor() -> None:
 
 def main() -> None:
     """Runs the command line; bad input exits with code 2 and one message."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # JAX warns of every fork; those of Ray and of subprocess run another program at once.
     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
     try:
         app()
     except InputError as error:
-        print(f"milp-search: {error}", file=sys.stderr)
+        print(printable(f"milp-search: {error}"), file=sys.stderr)
         sys.exit(BAD_INPUT)
 
 
@@ -268,11 +271,20 @@ def _spec(study: Path, overrides: dict[str, Any]) -> Any:
 
 
 def _console() -> Any:
-    from rich.console import Console
+    from milp_search.dispatch.console import plain_console
 
-    console = Console()
-    # A pipe or file has no width of its own; tables should not be folded for it.
-    return console if console.is_terminal else Console(width=max(console.width, 160))
+    return plain_console()
+
+
+def _say(line: object) -> None:
+    print(printable(str(line)))
+
+
+class _PlainFormatter(logging.Formatter):
+    """Writes records so that no text in them steers the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _finish(code: int, folder: Path) -> None:
@@ -280,5 +292,5 @@ def _finish(code: int, folder: Path) -> None:
 
     if code in (0, 3):
         print_front(folder, _console())
-        print(f"Report: {folder / 'report.html'}")
+        _say(f"Report: {folder / 'report.html'}")
     raise typer.Exit(code)
