@@ -20,6 +20,7 @@ from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.adapters.quantised import is_quantised
 from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan
+from milp_search.core.private_files import keep_private
 from milp_search.core.settings import TrainingSettings
 
 BaseTraining = Literal["lora", "full"]
@@ -69,6 +70,7 @@ def fit_base(
     else:
         adapter = trainer.train([job])[0]
         save_adapter(partial, adapter, base.shape, base.name, masked=base.masked)
+    keep_private(partial)
     partial.rename(folder)
 
 

@@ -20,6 +20,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from errno import ELOOP
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,8 @@ def _write(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all; no fsync, for a damaged entry is found by its digest."""
     for folder in (path.parent.parent, path.parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.is_symlink():
+            raise OSError(ELOOP, f"{folder} is a link to another place")
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with open(descriptor, "wb") as file:

@@ -243,12 +243,14 @@ class StudySource:
 
     def _known(self, job: Job) -> bool:
         """Whether the study has heard of a job's end, or never asked for it."""
-        if job.kind == "test":
-            return job.seed in self.study.tests(job.trial)
         known = {trial.index: trial for trial in self.study.trials}
         trial = known.get(job.trial)
+        if trial is None:
+            return True
+        if job.kind == "test":
+            return job.seed in self.study.tests(job.trial)
         last = self.study.attempt(job.trial)
-        return trial is None or trial.status.terminal or job.attempt != last
+        return trial.status.terminal or job.attempt != last
 
     def _prune(self) -> None:
         """Removes the adapters of trials that are off the front: they can never come back."""
@@ -264,7 +266,11 @@ def _results(folder: Path) -> list[tuple[Job, Outcome]]:
     for path in sorted((folder / RESULTS).glob("*.json")):
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            found.append((job_from_dict(content["job"]), outcome_from_dict(content["outcome"])))
-        except (OSError, ValueError, KeyError, TypeError):
+            job, outcome = job_from_dict(content["job"]), outcome_from_dict(content["outcome"])
+            if type(job.trial) is not int or job.kind not in ("search", "test", "row"):
+                raise ValueError("not a job of ours")
+            found.append((job, outcome))
+        # Whatever stands there instead of what a worker writes.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             _logger.warning("ignoring the unreadable result file %s", path.name)
     return found

@@ -25,6 +25,7 @@ from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.errors import MeasurementError, MilpSearchError
 from milp_search.core.model_shape import trainable_parameters
 from milp_search.core.plan import TrialPlan
+from milp_search.core.private_files import appending, keep_private, own_folder, refuse_link
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
@@ -198,7 +199,9 @@ class TrialRunner:
         """Writes the trial's adapters, complete or not at all."""
         folder = adapters_folder(self.folder, job.trial)
         unfinished = folder.with_name(folder.name + ".partial")
+        own_folder(folder.parent)
         for old in (unfinished, folder):
+            refuse_link(old)
             shutil.rmtree(old, ignore_errors=True)
         facts = {
             "trial": job.trial,
@@ -213,6 +216,7 @@ class TrialRunner:
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
         save_stacks(unfinished, stacks, self.base.shape, facts, masked=self.base.masked)
+        keep_private(unfinished)
         unfinished.rename(folder)
 
     def _chat_template(self) -> str | None:
@@ -293,7 +297,7 @@ def describe_failure(error: Exception) -> Failure:
 
 def write_outcome(folder: Path, job: Job, outcome: Outcome) -> None:
     """Writes a job's result file, complete or not at all."""
-    (folder / RESULTS).mkdir(mode=0o700, exist_ok=True)
+    own_folder(folder / RESULTS)
     content = {"job": job.as_dict(), "outcome": outcome.as_dict()}
     write_whole(folder / RESULTS / f"{job.name}.json", json.dumps(content, default=_plain) + "\n")
 
@@ -305,7 +309,7 @@ def log_failure(folder: Path, job: Job, error: Exception) -> None:
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
     message = f": {error}" if quotes_nobody(error) else ""
-    with open(folder / "log.txt", "a", encoding="utf-8") as log:
+    with appending(folder / "log.txt") as log:
         log.write(f"--- {job.name}\n{frames}{type(error).__name__}{message}\n")
 
 
