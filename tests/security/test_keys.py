@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,46 @@ def test_keys_of_the_environment_are_in_nothing_that_a_run_leaves(
     for content in (told, *written):
         assert HUB.encode() not in content
         assert RAY.encode() not in content
+
+
+RAY_RUN = """\
+import os, sys
+from pathlib import Path
+import ray
+from ray._private.state import state
+from ray._private.worker import global_worker
+from milp_search.dispatch import ray_session
+from milp_search.dispatch.ray_tune import RaySettings
+
+keys = [os.environ["HF_TOKEN"], os.environ["RAY_AUTH_TOKEN"], ray_session._TOKEN]
+with ray_session.ray_session(RaySettings()):
+    work = ray.remote(num_cpus=0.01)(lambda: os.environ["HF_TOKEN"] == keys[0])
+    assert ray.get(work.remote())  # workers have the key: they may have to read a model
+    session = Path(global_worker.node.get_session_dir_path())
+    told = {"jobs": repr(state.job_table()), "nodes": repr(ray.nodes()),
+            "runtime": repr(ray.get_runtime_context().get_runtime_env_string())}
+    for path in session.rglob("*"):
+        if path.is_file():
+            told[str(path)] = path.read_bytes().decode("latin-1")
+    ours = 0
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = line.read_bytes().decode("latin-1")
+        except OSError:
+            continue
+        ours += str(session.parent) in text
+        told[str(line)] = text
+    assert ours and len(told) > 20
+    print([name for name, text in told.items() if any(key in text for key in keys)])
+"""
+
+
+@pytest.mark.slow
+def test_keys_are_in_no_file_job_or_command_line_of_a_ray_session(tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_TOKEN": HUB, "RAY_AUTH_TOKEN": RAY, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", RAY_RUN],
+        capture_output=True, text=True, env=environment, timeout=300, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert not [key for key in (HUB, RAY) if key in done.stderr]
