@@ -20,6 +20,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from errno import ELOOP
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,6 @@ def _make_folders(path: Path) -> None:
     missing = [*takewhile(lambda folder: not folder.exists(), path.parents)]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
+    for folder in (path.parent.parent, path.parent):
+        if folder.is_symlink():
+            raise OSError(ELOOP, f"{folder} is a link to another place")

@@ -92,7 +92,7 @@ def prepare(
         InputError: Something that the study file names cannot be read or does not fit.
     """
     with _placed(file, "base_model"):
-        shape = read_shape(spec.base_model)
+        shape = read_shape(spec.base_model, trust_remote_code=spec.trust_remote_code)
     with _placed(file, "space"):
         named = load_search_space(spec.space, layers=shape.layers)
     with _placed(file, "data"):
@@ -159,6 +159,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "data": task.name,
             "data_fingerprint": task.fingerprint,
             "base_model": spec.base_model,
+            "trust_remote_code": spec.trust_remote_code,
             "workers": 1 if spec.dispatch.local else spec.dispatch.parallel,
         },
     ) as study:
@@ -247,7 +248,10 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
     Where this machine's shared memory is too small for it, or its weights are quantised, each
     worker reads its own.
     """
-    if spec.base_precision != "auto" or is_quantised(read_config(spec.base_model)):
+    # The classes of a model's own code are known to the process only that has read it.
+    if spec.trust_remote_code or spec.base_precision != "auto":
+        return RunnerFactory(folder)
+    if is_quantised(read_config(spec.base_model)):
         return RunnerFactory(folder)
     base, stage = staged_base(folder, spec, task, workers_device(spec))
     settings = spec.dispatch
@@ -266,7 +270,8 @@ def unpacked(spec: StudySpec) -> str | None:
     """Returns in a word why the study's base has no packed path, None where it has one."""
     if spec.base_precision != "auto":
         return f"{spec.base_precision} weights"
-    return unknown_blocks(read_config(spec.base_model), spec.training.max_length)
+    config = read_config(spec.base_model, trust_remote_code=spec.trust_remote_code)
+    return unknown_blocks(config, spec.training.max_length)
 
 
 def installed_versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants, ray_logging, services
 
+from milp_search.dispatch.ray_authentication import require_authentication
 from milp_search.dispatch.ray_tune import RayError, RaySettings
 from milp_search.dispatch.temporary_folder import temporary_folder
 
@@ -146,6 +147,7 @@ def reachable(address: str) -> str:
             f"expected the address of a cluster's head, got one of Ray Client, {address}",
             remedy="start milp-search on the cluster (`ray job submit -- ...`), with address auto",
         )
+    require_authentication(address)
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():
         try:

@@ -305,12 +305,14 @@ class StudySource:
 
     def _known(self, job: Job) -> bool:
         """Whether the study has heard of a job's end, or never asked for it."""
-        if job.kind == "test":
-            return job.seed in self.study.tests(job.trial)
         known = {trial.index: trial for trial in self.study.trials}
         trial = known.get(job.trial)
+        if trial is None:
+            return True
+        if job.kind == "test":
+            return job.seed in self.study.tests(job.trial)
         last = self.study.attempt(job.trial)
-        return trial is None or trial.status.terminal or job.attempt != last
+        return trial.status.terminal or job.attempt != last
 
     def _prune(self) -> None:
         """Removes the adapters of trials that are off the front: they can never come back."""
@@ -336,7 +338,11 @@ def _kept(folder: Path, job: Job) -> Outcome | None:
 def _result(path: Path) -> tuple[Job, Outcome] | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return job_from_dict(content["job"]), outcome_from_dict(content["outcome"])
-    except (OSError, ValueError, KeyError, TypeError):
+        job, outcome = job_from_dict(content["job"]), outcome_from_dict(content["outcome"])
+        if type(job.trial) is not int or job.kind not in ("search", "test", "row"):
+            raise ValueError("not a job of ours")
+    # Whatever stands there instead of what a worker writes.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         _logger.warning("ignoring the unreadable result file %s", path.name)
         return None
+    return job, outcome

@@ -26,6 +26,7 @@ from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.errors import InputError, MeasurementError, MilpSearchError, StudyError
 from milp_search.core.model_shape import trainable_parameters
 from milp_search.core.plan import TrialPlan
+from milp_search.core.private_files import appending, keep_private, own_folder, refuse_link
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
@@ -256,7 +257,9 @@ class TrialRunner:
         """Writes the trial's adapters, complete or not at all."""
         folder = adapters_folder(self.folder, job.trial)
         unfinished = folder.with_name(folder.name + ".partial")
+        own_folder(folder.parent)
         for old in (unfinished, folder):
+            refuse_link(old)
             shutil.rmtree(old, ignore_errors=True)
         facts = {
             "trial": job.trial,
@@ -271,6 +274,7 @@ class TrialRunner:
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
         save_stacks(unfinished, stacks, self.base.shape, facts, masked=self.base.masked)
+        keep_private(unfinished)
         unfinished.rename(folder)
 
     def _chat_template(self) -> str | None:
@@ -294,7 +298,10 @@ def staged_base(
     device is the study file's where left out.
     """
     device = device or spec.dispatch.device
-    base = load_base_model(spec.base_model, device=device, precision=spec.base_precision)
+    trust = spec.trust_remote_code
+    base = load_base_model(
+        spec.base_model, device=device, precision=spec.base_precision, trust_remote_code=trust
+    )
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None
@@ -303,8 +310,8 @@ def staged_base(
     stage = folder / f"base-{key}"
     if not stage.exists():
         fit_base(base, base_examples(task), spec.training, spec.seed, stage, task.choices)
-        base = load_base_model(spec.base_model, device=device)
-    return load_fitted_base(base, mode, stage), stage
+        base = load_base_model(spec.base_model, device=device, trust_remote_code=trust)
+    return load_fitted_base(base, mode, stage, trust_remote_code=trust), stage
 
 
 def measured_metrics(spec: StudySpec) -> list[str]:
@@ -346,7 +353,7 @@ def describe_failure(error: Exception) -> Failure:
 
 def write_outcome(folder: Path, job: Job, outcome: Outcome) -> None:
     """Writes a job's result file, complete or not at all."""
-    (folder / RESULTS).mkdir(mode=0o700, exist_ok=True)
+    own_folder(folder / RESULTS)
     content = {"job": job.as_dict(), "outcome": outcome.as_dict()}
     write_whole(folder / RESULTS / f"{job.name}.json", json.dumps(content, default=_plain) + "\n")
 
@@ -358,7 +365,7 @@ def log_failure(folder: Path, name: str, error: Exception) -> None:
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
     message = f": {error}" if quotes_nobody(error) else ""
-    with open(folder / LOG_NAME, "a", encoding="utf-8") as log:
+    with appending(folder / LOG_NAME) as log:
         log.write(f"--- {name}\n{frames}{type(error).__name__}{message}\n")
 
 

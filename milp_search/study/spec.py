@@ -122,6 +122,8 @@ class StudySpec(Settings):
         base_precision: `auto` computes with the base's weights in bfloat16 on a GPU and float32
             on the CPU; `8bit` and `4bit` quantise them as they are read, which needs a GPU and
             bitsandbytes, and leaves the base without a base stage.
+        trust_remote_code: Whether code that comes with the base model may be run to load it. No
+            other model's is ever run.
         method: The personalisation method.
         objectives: What is searched for; references left out are inferred.
         metrics: What is measured beside the objectives.
@@ -143,6 +145,7 @@ class StudySpec(Settings):
     data: DataSettings = DataSettings()
     base_model: str = Field(default=EMBEDDED, min_length=1)
     base_precision: BasePrecision = "auto"
+    trust_remote_code: bool = False
     method: str = "milp_logo"
     objectives: tuple[Objective, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ()

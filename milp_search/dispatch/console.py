@@ -1,4 +1,4 @@
-"""Where progress is printed; a terminal or pipe that goes away ends no study."""
+"""The console of the command line: it prints text as text, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,30 @@ import sys
 from typing import IO, Any, cast
 
 from rich.console import Console
+from rich.text import Text
+
+from milp_search.core.printable import printable
 
 
-def make_console() -> Console:
-    """Returns a console on standard output, as wide as its tables need."""
+class PlainConsole(Console):
+    """A console for which no text is markup, and none steers the terminal.
+
+    Every text that is printed, alone or in a table, comes through `render_str`.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Returns the text as it is shown."""
+        return super().render_str(printable(text), **{**options, "markup": False, "emoji": False})
+
+
+def plain_console() -> Console:
+    """Returns a console on standard output; a terminal or pipe that goes away ends no study."""
     output = cast("IO[str]", _Output(sys.stdout))
-    console = Console(file=output)
+    console = PlainConsole(file=output)
+    if console.is_terminal:
+        return console
     # A pipe or file has no width of its own; tables should not be folded for it.
-    return console if console.is_terminal else Console(file=output, width=max(console.width, 160))
+    return PlainConsole(file=output, width=max(console.width, 160))
 
 
 class _Output:
