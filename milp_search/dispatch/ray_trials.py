@@ -40,7 +40,7 @@ _PACK, _OUTCOMES, _NO_RUNNER = "pack", "outcomes", "no_runner"
 
 # What Ray tells of a worker that ended by itself, and of an exception out of one that lives.
 _EXIT_DETAIL = re.compile(r"exit detail: ([^\n.]{1,200})")
-_RAISED = re.compile(r"^((?:\w+\.)*\w+)(?::|$)", re.MULTILINE)
+_RAISED = re.compile(r"^([\w.]+)(?::|$)", re.MULTILINE)
 
 
 def tune_packs(
