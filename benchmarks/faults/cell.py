@@ -51,6 +51,7 @@ class Figures:
     twice_at_kill: int
     stuck: int
     differing: int
+    accepted: int
     over: int
     failed: int
     codes: tuple[tuple[str, int], ...]
@@ -71,6 +72,7 @@ class Figures:
             twice_at_kill=sum(len(one.twice_at_kill) for one in verdicts),
             stuck=sum(len(one.stuck) for one in verdicts),
             differing=sum(len(one.differing) for one in verdicts),
+            accepted=sum(len(one.accepted) for one in verdicts),
             over=sum(one.over for one in verdicts),
             failed=sum(len(one.failed) for one in verdicts),
             codes=tuple(sorted(codes.items())),

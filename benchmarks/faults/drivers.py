@@ -12,11 +12,15 @@ from study_run import Ending, StudyRun, study_run
 from subjects import Subject
 from verdict import Verdict, judge
 
+OVERLAP_S = 4.0
+
 
 def second_driver(subject: Subject, amount: Amount) -> Iterator[Verdict]:
     """Yields what became of a study that two drivers ran; code and message are the second's."""
+    # The first must still be at work when the second has started.
+    size = replace(amount.size, seconds=max(amount.size.seconds, OVERLAP_S))
     reference = undisturbed(subject, amount.size)
-    with study_run(subject, amount.size) as run:
+    with study_run(subject, size) as run:
         first = run.start()
         first.wait_for_trials(1)
         second = run.finish(amount.patience_s)

@@ -39,6 +39,7 @@ A cell tells of trials, out of so many that ended:
 - **stuck**: open for ever, or never begun in a study that came to no end in time;
 - **differing**: a value is not an undisturbed study's (ours only: elsewhere values depend on more
   than the seed);
+- **accepted**: completed, to the system, with NaN or infinity;
 - **over**: completed beyond the budget; Optuna's processes count for themselves, so that one more
   for each further process is its way also where nothing befalls it;
 - failed: the state has them as failed.
@@ -125,7 +126,9 @@ def cell_text(cell: Mapping[str, Any] | None) -> str:
         _bold(cell["twice"], f"{near}twice"),
         _bold(cell["stuck"], "stuck"),
     ]
-    parts += [_bold(cell[kind], kind) for kind in ("differing", "over") if cell.get(kind)]
+    parts += [
+        _bold(cell[kind], kind) for kind in ("differing", "accepted", "over") if cell.get(kind)
+    ]
     if cell["failed"]:
         parts.append(f"{cell['failed']} failed")
     kills = f", {cell['kills']} kills in {cell['studies']} studies" if cell["kills"] else ""
@@ -148,7 +151,8 @@ def _words(cells: Cells) -> Iterator[str]:
         fault, _, subject = key.partition(" ")
         said = cell.get("error") or cell.get("message", "")
         # The last line of a driver that ended well tells nothing.
-        quiet = set(cell.get("codes", ())) == {"0"} and not said.startswith("exit codes")
+        well = set(cell.get("codes", ())) == {"0"} and not cell.get("lost")
+        quiet = well and not said.startswith("exit codes")
         said = "" if quiet else said
         left = [name.rstrip("0123456789") for name in cell.get("left", ())]
         more = f"; left behind: {len(left)} ({left[0]})" if left else ""

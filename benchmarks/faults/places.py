@@ -17,8 +17,7 @@ from subjects import Subject
 from verdict import Verdict, judge
 
 SMALL_DISK = "8m"
-# Blanks, other scripts, and what a shell, a URI or a format string would take for its own.
-ODD_NAME = "eine Studie ü 研究 %20#?'{}"
+ODD_NAME = "eine Studie ü 研究"
 
 
 def odd_path(subject: Subject, amount: Amount) -> Iterator[Verdict]:
@@ -59,7 +58,8 @@ def full_disk(subject: Subject, amount: Amount) -> Iterator[Verdict]:
         run.tidy()
         (run.folder / "filler").unlink()
         verdict = judge(run, run.finish(), reference)
-        yield replace(verdict, code=full.code, message=_without(full, run.folder))
+        said = verdict.shown.get("error") or _without(full, run.folder)
+        yield replace(verdict, code=full.code, message=said)
 
 
 @contextlib.contextmanager

@@ -24,12 +24,13 @@ def marked(mark: str) -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """Returns a process' command line, in short; empty where it has gone."""
+    """Returns a process' program and arguments, in short; empty where it has gone."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return ""
-    return b" ".join(words)[:80].decode(errors="replace").strip()
+    text = b" ".join([os.path.basename(words[0]), *words[1:]])
+    return text[:80].decode(errors="replace").strip()
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:

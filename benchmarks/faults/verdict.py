@@ -29,6 +29,7 @@ class Verdict:
             `twice`.
         stuck: Those that are still running or waiting when all is over, and those never begun.
         differing: Completed trials whose values are not those of an undisturbed study.
+        accepted: Completed trials whose value is NaN or infinity.
         over: Completed trials beyond those that the study was to have.
         code: The last driver's exit code; None where it had to be ended.
         message: The last line that it printed.
@@ -45,6 +46,7 @@ class Verdict:
     twice_at_kill: tuple[int, ...] = ()
     stuck: tuple[int, ...] = ()
     differing: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
     over: int = 0
     code: int | None = 0
     message: str = ""
@@ -56,7 +58,9 @@ class Verdict:
     @property
     def clean(self) -> bool:
         """Whether the study is as it would have been, but for trials that failed."""
-        return not (self.lost or self.twice or self.stuck or self.differing or self.over)
+        return not (
+            self.lost or self.twice or self.stuck or self.differing or self.over or self.accepted
+        )
 
 
 def judge(run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = None) -> Verdict:
@@ -76,7 +80,8 @@ def judge(run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = N
         shown = run.show()
     except ShowError as error:
         shown = {"completed": [], "failed": [], "running": [], "values": {}, "error": str(error)}
-    whole = _successful(entries, run)
+    valueless = _valueless(run)
+    whole = {t: count for t, count in ended(entries).items() if t not in valueless}
     twice = sorted(trial for trial, count in whole.items() if count > 1)
     at_kill = {trial for trial in twice if _near(entries, trial, run.kills)}
     return Verdict(
@@ -87,9 +92,10 @@ def judge(run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = N
         twice_at_kill=tuple(sorted(at_kill)),
         stuck=_stuck(run.size.trials, shown, ending),
         differing=_differing(shown["values"], reference),
+        accepted=tuple(sorted(valueless & {*shown["completed"]})),
         over=_over(run.size.trials, shown),
         code=ending.code,
-        message=shown.get("error", ending.last_line),
+        message=shown.get("error", ending.last_line).replace(str(run.place), "PLACE"),
         left=(*processes, *files),
         failed=tuple(shown["failed"]),
         kills=len(run.kills),
@@ -97,11 +103,10 @@ def judge(run: StudyRun, ending: Ending, reference: Mapping[str, Any] | None = N
     )
 
 
-def _successful(entries: Sequence[Entry], run: StudyRun) -> dict[int, int]:
-    """Returns how often each trial ended well: one that ends with NaN has no value."""
+def _valueless(run: StudyRun) -> set[int]:
+    """Returns the trials that end with NaN or infinity, which is no value."""
     faults = parse_faults(run.size.faults)
-    bad = {trial for trial, fault in faults.items() if fault.kind in VALUES}
-    return {trial: count for trial, count in ended(list(entries)).items() if trial not in bad}
+    return {trial for trial, fault in faults.items() if fault.kind in VALUES}
 
 
 def _near(entries: Sequence[Entry], trial: int, kills: Sequence[float]) -> bool:

@@ -74,7 +74,7 @@ def test_a_stopped_study_says_how_to_go_on_and_does(
 
 
 def test_a_second_driver_is_told_of_the_first_and_refused() -> None:
-    (found,) = drivers.second_driver(LOCAL, amount())
+    (found,) = drivers.second_driver(LOCAL, replace(amount(), size=replace(SIZE, trials=2)))
     assert (troubles(found), found.code) == ({}, 2)
     assert "another driver runs this study: host " in found.message
 

@@ -58,11 +58,13 @@ def test_what_ended_and_is_not_completed_is_lost(
     assert (found.lost, found.clean) == ((1, 2), False)
 
 
-def test_a_trial_that_ended_with_nan_is_not_lost(
+def test_a_trial_that_ended_with_nan_is_not_lost_but_must_not_be_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = judged(tmp_path, monkeypatch, ends(0, 1), faults=("nan@1",), completed=[0], failed=[1])
-    assert (found.lost, found.failed) == ((), (1,))
+    assert (found.lost, found.failed, found.accepted) == ((), (1,), ())
+    taken = judged(tmp_path, monkeypatch, ends(0, 1), faults=("nan@1",), completed=[0, 1])
+    assert taken.accepted == (1,)
 
 
 def test_a_second_end_is_counted_apart_if_the_first_came_just_before_a_kill(
