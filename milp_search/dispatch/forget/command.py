@@ -12,6 +12,7 @@ from rich.console import Console
 
 from milp_search.core.errors import SpecError, StudyError
 from milp_search.core.forgotten import mark_of, new_mark
+from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.forget.study_folder import (
     Presence,
     forget_in_study,
@@ -20,11 +21,13 @@ from milp_search.dispatch.forget.study_folder import (
 )
 from milp_search.dispatch.forget.traces import traces
 from milp_search.dispatch.forget.wanted import Wanted
-from milp_search.study.lock import DriverLock
+from milp_search.study.lock import LOCK_NAME, DriverLock
 from milp_search.study.spec_file import SPEC_NAME, read_kept
-from milp_search.study.study import LOCK_NAME, STORE_NAME
+from milp_search.study.study import STORE_NAME
 
 SOMETHING_LEFT = 1
+
+_WAITING = "Waiting for workers of a driver that was killed."
 
 _SHOWN = 20  # ours: places that are printed; whoever mends these asks again
 
@@ -75,6 +78,7 @@ def forget_user(folder: Path, user: str, console: Console, *, keep_shared: bool)
     with ExitStack() as locks:
         for study in studies:
             locks.callback(DriverLock.acquire(study / LOCK_NAME).release)
+            wait_for_workers(study, lambda: console.print(_WAITING))
         known = _knowing(studies, user)
         mark = _mark(known, user)
         others = {one for study in studies for one in remaining_users(study)} - {user}

@@ -17,7 +17,14 @@ from milp_search.core.forgotten import mark_of, salt_of
 from milp_search.core.methods import METHODS
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
-from milp_search.dispatch.folders import ADAPTERS, CACHE, CHECKPOINTS, RESULTS
+from milp_search.dispatch.folders import (
+    ADAPTERS,
+    CACHE,
+    CHECKPOINTS,
+    LOG_NAME,
+    RESPONSES,
+    RESULTS,
+)
 from milp_search.dispatch.forget.stacks import Reach, forget_in_stacks, method_of, users_of
 from milp_search.dispatch.forget.wanted import Wanted
 from milp_search.study.events import Forgotten
@@ -28,8 +35,6 @@ from milp_search.study.report import REPORT_NAME, write_report
 from milp_search.study.spec_file import add_mark, read_kept
 from milp_search.study.study import STORE_NAME, Study
 from milp_search.study.whole_file import write_whole
-
-LOG = "log.txt"
 
 # As `write_whole` names a file before it is in its place.
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")
@@ -110,7 +115,8 @@ def forget_in_study(
             counts["base stages removed, which learnt from this user and others"] = len(learnt)
             _remove_all(learnt)
         counts += _forget_in_adapters(folder, user, bool(learnt), keep_shared)
-        counts["files of caches and checkpoints removed"] = _clear(folder)
+        counts["files of caches, checkpoints and kept answers removed"] = _clear(folder)
+        counts["traces of workers that were killed removed"] = _remove_watches(folder)
         counts["result files without values of single users"] = _forget_in_results(folder, wanted)
         counts["lines of the log left out"] = _forget_in_log(folder, wanted)
         counts["example answers removed"] = forget_in_examples(folder, user, wanted.in_text)
@@ -150,11 +156,19 @@ def _mixed(trial: Path) -> bool:
 
 
 def _clear(folder: Path) -> int:
-    """Removes caches and checkpoints, whose content cannot be told by user."""
-    places = [folder / CACHE, folder / CHECKPOINTS]
+    """Removes what holds users' content that cannot be told by user."""
+    places = [folder / CACHE, folder / CHECKPOINTS, folder / RESPONSES]
     files = sum(path.is_file() for place in places for path in place.rglob("*"))
     _remove_all(places)
     return files
+
+
+def _remove_watches(folder: Path) -> int:
+    """Removes the watch files of workers that were killed; the stacks in them may quote data."""
+    watches = list((folder / RESULTS).glob("*.watch"))
+    for watch in watches:
+        watch.unlink()
+    return len(watches)
 
 
 def _forget_in_results(folder: Path, wanted: Wanted) -> int:
@@ -187,7 +201,7 @@ def _without_values(text: str, wanted: Wanted) -> str | None:
 
 def _forget_in_log(folder: Path, wanted: Wanted) -> int:
     """Leaves out the lines of the log that name the user."""
-    path = folder / LOG
+    path = folder / LOG_NAME
     if not path.exists():
         return 0
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)

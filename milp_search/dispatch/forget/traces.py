@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import mmap
 import os
-import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from milp_search.dispatch.forget.wanted import Wanted
+from milp_search.study.database_rows import rows
 from milp_search.study.page import chart_library
 
 # What the base model's own tokenizer knows, which no user's text went into.
@@ -68,12 +68,9 @@ def _in_database(path: Path, wanted: Wanted) -> Iterator[str]:
     """Yields the rows in which the id stands, for a page may cut it in two, and free pages."""
     if _in_raw_bytes(path, wanted):
         yield "in its pages"
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            for number, *cells in database.execute(f'SELECT rowid, * FROM "{table}"'):
-                if any(wanted.in_text(cell) for cell in cells if isinstance(cell, str)):
-                    yield f"in row {number} of {table}"
+    for table, number, texts in rows(path):
+        if any(map(wanted.in_text, texts)):
+            yield f"in row {number} of {table}"
 
 
 def _head(path: Path) -> bytes:

@@ -21,6 +21,8 @@ _BACKSLASH = re.compile(
 )
 _URL = re.compile(r"(?:%[0-9a-fA-F]{2})+")
 _HTML = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});")
+# What follows may be a letter: only the view without the escape tells.
+_ESCAPED = r"\\+(?:u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2})|%[0-9a-fA-F]{2}|&#?\w{1,8};"
 _ONE = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
@@ -73,7 +75,7 @@ class Wanted:
 
 
 def _views(content: str) -> Iterator[str]:
-    """Yields the content as it stands, then with escapes taken off, kind by kind, layer by layer."""
+    """Yields the content as it stands, then with escapes taken off, layer by layer."""
     seen, outer = {content}, [content]
     yield content
     for _ in range(_LAYERS):
@@ -116,7 +118,7 @@ _SCHEMES = (_without_backslashes, _without_percents, _without_entities)
 def _alone(text: str) -> re.Pattern[str]:
     """Returns a pattern for a text that is not part of a longer word or number."""
     before = r"(?<!\w)" if re.match(r"\w", text) else ""
-    after = r"(?!\w)" if re.search(r"\w\Z", text) else ""
+    after = rf"(?!\w|{_ESCAPED})" if re.search(r"\w\Z", text) else ""
     return re.compile(before + re.escape(text) + after)
 
 
