@@ -102,6 +102,13 @@ def test_an_id_that_two_pages_of_a_database_share_is_found(tmp_path: Path) -> No
     assert traces(tmp_path, Wanted("z0"))[-1] == "d.sqlite3: in row 1024 of events"
 
 
+def test_a_damaged_database_is_searched_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "d.sqlite3").write_bytes(b"SQLite format 3\0 of " + USER.encode() + b" torn")
+    assert traces(tmp_path, Wanted(USER)) == [
+        "d.sqlite3: in its content", "d.sqlite3: in its pages",
+    ]  # fmt: skip
+
+
 def test_what_every_report_and_every_base_model_holds_is_no_trace(tmp_path: Path) -> None:
     word = "Plotly"
     assert word in chart_library()
