@@ -15,6 +15,7 @@ from milp_search.adapters.supported import is_encoder
 from milp_search.core.errors import ModelError, StudyError
 from milp_search.core.methods import METHODS
 from milp_search.core.records import PersonalizationTask
+from milp_search.data.forgotten import without_forgotten
 from milp_search.dispatch.drive import (
     NO_TRIAL_SUCCEEDED,
     MakeSpace,
@@ -132,12 +133,11 @@ def run_parts(parts: Sequence[Part], folder: Path, console: Console) -> int:
 
 def _run_part(part: Part, folder: Path, console: Console) -> int:
     """Runs one part to its end, from where it stands, and returns its exit code."""
-    if not (folder / STORE_NAME).exists():
-        spec = _without_forgotten(part.spec, folder.parent)
-        prepared = prepare(spec, part.file, part.make_space)
-        _adopt_base_stage(spec, folder)
-        return run_study(prepared, folder, console)
     prepared = prepare(part.spec, part.file, part.make_space)
+    if not (folder / STORE_NAME).exists():
+        prepared = _without_forgotten(prepared, folder.parent)
+        _adopt_base_stage(prepared.spec, folder)
+        return run_study(prepared, folder, console)
     _check_same(prepared, folder)
     with Study.open(folder, read_only=True) as study:
         if study.finished is not None:
@@ -173,11 +173,19 @@ def _decisive(spec: StudySpec) -> StudySpec:
     return spec.model_copy(update=elsewhere)
 
 
-def _without_forgotten(spec: StudySpec, parts: Path) -> StudySpec:
-    """Returns the study without the users who were forgotten in parts that were run before."""
+def _without_forgotten(prepared: Prepared, parts: Path) -> Prepared:
+    """Returns the study without the users who were forgotten in parts that were run before.
+
+    Its rows and space stay those of all users, as in the parts before.
+    """
     kept = [read_kept(file.parent).data.forgotten for file in sorted(parts.glob(f"*/{SPEC_NAME}"))]
     marks = tuple(dict.fromkeys(mark for of_part in kept for mark in of_part))
-    return spec.model_copy(update={"data": replace(spec.data, forgotten=marks)})
+    data = replace(prepared.spec.data, forgotten=(*prepared.spec.data.forgotten, *marks))
+    return replace(
+        prepared,
+        spec=prepared.spec.model_copy(update={"data": data}),
+        task=without_forgotten(prepared.task, marks),
+    )
 
 
 def _adopt_base_stage(spec: StudySpec, folder: Path) -> None:

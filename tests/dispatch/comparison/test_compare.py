@@ -16,6 +16,7 @@ from rich.console import Console
 from dispatch.comparison.making import small_subject
 from milp_search.adapters.jobs import Adapter
 from milp_search.core.errors import SpecError, StudyError
+from milp_search.core.forgotten import new_mark
 from milp_search.core.plan import AdapterPlan
 from milp_search.core.trial import TrialStatus
 from milp_search.dispatch.comparison import parts
@@ -26,11 +27,12 @@ from milp_search.dispatch.comparison.figures import make_figure
 from milp_search.dispatch.comparison.parts import rows_part
 from milp_search.dispatch.comparison.request import Comparison, Subject
 from milp_search.dispatch.comparison.tables import make_table
+from milp_search.dispatch.drive import prepare
 from milp_search.dispatch.show import copy_adapters
 from milp_search.dispatch.source import StudySource
 from milp_search.space.row_space import Row
 from milp_search.study.spec_file import write_resolved
-from milp_search.study.study import Study
+from milp_search.study.study import Study, made_folder
 
 # GPyTorch scripts functions when it is imported, which Torch no longer likes.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
@@ -217,6 +219,19 @@ def test_the_base_stage_of_one_part_serves_those_that_would_train_the_same(tmp_p
     assert [path.name for path in (tmp_path / "parts" / "less").iterdir()] == ["base-0123"]
     assert (tmp_path / "parts" / "less" / "base-0123" / "weights").read_text() == "w"
     assert not (tmp_path / "parts" / "other").exists()
+
+
+def test_a_part_begun_later_leaves_out_who_was_forgotten_before(tmp_path: Path) -> None:
+    prepared = prepare(small_subject(tmp_path).spec)
+    first, *left = prepared.task.targets
+    data = replace(prepared.spec.data, forgotten=(new_mark(first.user),))
+    spec = prepared.spec.model_copy(update={"data": data})
+    write_resolved(spec, made_folder(tmp_path / "before"), versions={}, data_fingerprint="")
+    later = parts._without_forgotten(prepared, tmp_path)
+    assert later.spec == spec
+    assert later.task == replace(prepared.task, targets=tuple(left))
+    assert later.space == prepared.space
+    assert parts._decisive(later.spec) == parts._decisive(prepared.spec)
 
 
 @pytest.mark.slow

@@ -219,6 +219,19 @@ def test_somebody_unknown_is_refused_and_nobody_is_named(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_where_the_data_changed_nobody_can_tell_but_a_target_is_known(folder: Path) -> None:
+    file = folder / "study.yaml"
+    data = write_lines(folder / "other.jsonl", [line("x", n) for n in range(9)])
+    was = load_study_spec(file).data.path
+    file.write_text(file.read_text().replace(str(was), str(data)))
+    with pytest.raises(StudyError, match="the data with which it began"):
+        forget(folder, OTHER)
+    data.unlink()
+    code, printed = forget(folder, "u1")
+    assert code == 0, printed
+
+
+@pytest.mark.slow
 def test_it_is_refused_while_a_driver_runs_the_study(folder: Path) -> None:
     lock = DriverLock.acquire(folder / LOCK_NAME)
     try:
