@@ -17,8 +17,8 @@ from pathlib import Path
 
 from milp_search.core.errors import StudyError
 from milp_search.core.forgotten import mark_of, new_mark
+from milp_search.core.private_files import own_folder
 from milp_search.core.records import Prediction
-from milp_search.study.study import made_folder
 from milp_search.study.whole_file import write_whole
 
 EXAMPLES = "examples"
@@ -94,7 +94,7 @@ def write_examples(folder: Path, examples: Sequence[Example]) -> Path | None:
     if not examples:
         return None
     first = examples[0]
-    path = made_folder(folder / EXAMPLES) / f"trial-{first.trial}-seed-{first.seed}.json"
+    path = own_folder(folder / EXAMPLES) / f"trial-{first.trial}-seed-{first.seed}.json"
     return write_whole(path, _json(examples))
 
 

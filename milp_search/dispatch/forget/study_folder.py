@@ -15,6 +15,7 @@ from typing import Any
 from milp_search.core.errors import InputError
 from milp_search.core.forgotten import mark_of, salt_of
 from milp_search.core.methods import METHODS
+from milp_search.core.private_files import refuse_link
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
 from milp_search.dispatch.folders import (
@@ -28,7 +29,7 @@ from milp_search.dispatch.folders import (
 from milp_search.dispatch.forget.stacks import Reach, forget_in_stacks, method_of, users_of
 from milp_search.dispatch.forget.wanted import Wanted
 from milp_search.study.events import Forgotten
-from milp_search.study.examples import forget_in_examples, has_examples_of
+from milp_search.study.examples import EXAMPLES, forget_in_examples, has_examples_of
 from milp_search.study.export import TRIALS_NAME, export
 from milp_search.study.forgetting import LEFT_OUT, forget_in_store
 from milp_search.study.report import REPORT_NAME, write_report
@@ -104,6 +105,8 @@ def forget_in_study(
     Raises:
         InputError: A file cannot be read or written.
     """
+    for name in (ADAPTERS, RESULTS, CACHE, CHECKPOINTS, RESPONSES, EXAMPLES):
+        refuse_link(folder / name)
     add_mark(folder, mark)
     counts: Counts = Counter()
     _remove_unfinished(folder)
@@ -240,8 +243,12 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _remove_all(folders: Iterable[Path]) -> None:
+    """Removes folders that are there; of a link the link, and not what it leads to."""
     for one in folders:
-        shutil.rmtree(one, ignore_errors=not one.exists())
+        if one.is_symlink():
+            one.unlink()
+        elif one.exists():
+            shutil.rmtree(one)
 
 
 def _trials(folder: Path) -> list[Path]:

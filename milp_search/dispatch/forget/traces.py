@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import mmap
 import os
-import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from milp_search.dispatch.forget.wanted import Wanted
@@ -21,7 +18,7 @@ _VOCABULARY = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.j
 def traces(folder: Path, wanted: Wanted) -> list[str]:
     """Returns the places in a folder where a user's id still stands.
 
-    Names, links, text, gzip, SQLite's cells and raw pages, the heads of safetensors files and,
+    Names, links, text, SQLite's cells and raw pages, the heads of safetensors files and,
     for ids that are long enough to tell, the tensors' bytes. What every report holds, the library
     of the charts, is no place, nor is the vocabulary of the base model.
 
@@ -57,11 +54,6 @@ def _in_file(path: Path, wanted: Wanted) -> Iterator[str]:
         yield "in its content"
     if content.startswith(b"SQLite format 3\0"):
         yield from _in_database(path, wanted)
-    if content.startswith(b"\x1f\x8b"):
-        # Whatever cannot be unpacked was searched as it stands.
-        with suppress(OSError, EOFError, zlib.error):
-            if wanted.in_content(gzip.decompress(content)):
-                yield "in its compressed content"
 
 
 def _in_database(path: Path, wanted: Wanted) -> Iterator[str]:

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -240,6 +242,31 @@ def test_it_is_refused_while_a_driver_runs_the_study(folder: Path) -> None:
     finally:
         lock.release()
     assert holding(folder, b'"u1"')
+
+
+@pytest.mark.slow
+def test_nothing_is_removed_through_a_link(folder: Path, tmp_path: Path) -> None:
+    elsewhere = folder.rename(tmp_path / "moved") / "adapters"
+    shutil.copytree(tmp_path / "moved", folder, ignore=shutil.ignore_patterns("adapters", "base-*"))
+    (folder / "adapters").symlink_to(elsewhere)
+    (folder / "base-0").symlink_to(elsewhere)
+    kept = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    with pytest.raises(StudyError, match="a link to another place"):
+        forget(folder, "u1")
+    (folder / "adapters").unlink()
+    assert forget(folder, OTHER)[0] == 0
+    assert not (folder / "base-0").is_symlink()
+    assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == kept
+
+
+@pytest.mark.slow
+def test_the_command_exits_2_for_somebody_unknown(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "milp_search", "forget", str(folder), "--user", "-"],
+        input="nobody\n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "none of its users'" in done.stderr
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sqlite3
 from collections.abc import Callable
@@ -17,10 +16,6 @@ from milp_search.dispatch.forget.wanted import Wanted
 from milp_search.study.page import chart_library
 
 USER = "nobody-else"
-
-
-def as_gzip(folder: Path) -> None:
-    (folder / "log.gz").write_bytes(gzip.compress(f"of {USER}".encode()))
 
 
 def as_link(folder: Path) -> None:
@@ -65,7 +60,6 @@ def in_a_free_page(folder: Path) -> None:
 
 
 CASES: list[tuple[Callable[[Path], None], list[str]]] = [
-    (as_gzip, ["log.gz: in its compressed content"]),
     (as_link, ["link: in where it leads"]),
     (as_file_name, [f"{USER}.json: in its name"]),
     (as_folder_name, [f"{USER}: in its name"]),
@@ -85,11 +79,10 @@ def test_an_id_is_found(leave: Callable[[Path], None], expected: list[str], tmp_
     assert traces(tmp_path, Wanted("somebody")) == []
 
 
-def test_folders_below_are_searched_and_files_that_cannot_be_unpacked(tmp_path: Path) -> None:
+def test_folders_below_are_searched_and_files_that_are_empty(tmp_path: Path) -> None:
     deep = tmp_path / "parts" / "one" / "results"
     deep.mkdir(parents=True)
     (deep / "r.json").write_text(json.dumps({"u": USER}))
-    (tmp_path / "torn.gz").write_bytes(gzip.compress(b"x" * 999)[:20])
     (tmp_path / "empty.safetensors").write_bytes(b"")
     assert traces(tmp_path, Wanted(USER)) == ["parts/one/results/r.json: in its content"]
 
