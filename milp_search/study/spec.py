@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator
 
 from milp_search.core.errors import SpecError
-from milp_search.core.methods import METHODS
+from milp_search.core.methods import KNOWN_METHODS
 from milp_search.core.settings import BasePrecision, DataSettings, TrainingSettings
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
@@ -175,7 +175,7 @@ class StudySpec(Settings):
     @field_validator("method")
     @classmethod
     def _known_method(cls, method: str) -> str:
-        if method not in METHODS:
+        if method not in KNOWN_METHODS:
             message = f"expected a known method, got {method!r}"
-            raise SpecError(message, remedy=suggestion(method, tuple(METHODS)))
+            raise SpecError(message, remedy=suggestion(method, tuple(KNOWN_METHODS)))
         return method
