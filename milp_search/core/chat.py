@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from milp_search.core.errors import MilpSearchError
+from milp_search.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class ChatModel(Protocol):
         ...
 
 
-class EndpointError(MilpSearchError, RuntimeError):
+class EndpointError(InputError):
     """A chat model that cannot be asked; the message quotes neither prompts nor keys.
 
-    The study is not at fault: it stops, and goes on when it is resumed.
+    No trial is at fault: the study stops, and goes on when it is resumed.
     """
 
 

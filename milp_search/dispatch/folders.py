@@ -8,6 +8,8 @@ ADAPTERS = "adapters"
 RESULTS = "results"
 CACHE = "cache"
 LOG_NAME = "log.txt"
+RESPONSES = "responses"
+TOKENS = "tokens.json"
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:

@@ -80,7 +80,7 @@ class RunnerFactory:
             StudyError: It cannot be made; the traceback is in the study's log.
         """
         try:
-            return self._runner().run
+            return self._run_pack()
         except InputError:
             raise
         except Exception as error:
@@ -90,14 +90,18 @@ class RunnerFactory:
                 remedy=f"Look into {self.folder / LOG_NAME}, then resume the study.",
             ) from error
 
-    def _runner(self) -> TrialRunner:
+    def _run_pack(self) -> RunPack:
         spec = load_study_spec(self.folder / SPEC_NAME)
+        if spec.endpoint is not None:
+            from milp_search.dispatch.chat_runner import ChatRunner
+
+            return ChatRunner(self.folder, spec, self.epoch).run
         # No more threads than cores set aside: those that wait for one another are slow.
         torch.set_num_threads(max(int(spec.dispatch.cpus_per_trial), 1))
         staged = None
         if self.placed is not None:
             staged = rebuild_base(self.placed, spec.dispatch.device), self.stage
-        return TrialRunner(self.folder, spec, staged, self.epoch)
+        return TrialRunner(self.folder, spec, staged, self.epoch).run
 
 
 class TrialRunner:
@@ -178,7 +182,7 @@ class TrialRunner:
         duration_s = (time.monotonic() - start) / len(pack)
         reused = shares({} if self.cache is None else self.cache.counts, len(pack))
         outcomes = [
-            self._ended(job, result, Outcome({}, None, duration_s, len(pack), counts))
+            ended(self.folder, job, result, Outcome({}, None, duration_s, len(pack), counts))
             for job, result, counts in zip(pack, results, reused, strict=True)
         ]
         if any(outcome.failure is not None for outcome in outcomes):
@@ -232,18 +236,6 @@ class TrialRunner:
         maps = self.base.shape.targets(plan.adapter.target_maps)
         parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
         return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks
-
-    def _ended(
-        self, job: Job, result: Mapping[str, Measurement] | Exception, outcome: Outcome
-    ) -> Outcome:
-        """Returns the outcome with the result in it, which is on disk already."""
-        if isinstance(result, Exception):
-            log_failure(self.folder, job.name, result)
-            outcome = replace(outcome, failure=describe_failure(result))
-        else:
-            outcome = replace(outcome, measurements=result)
-        write_outcome(self.folder, job, outcome)
-        return outcome
 
     def _keep_adapters(self, job: Job, stacks: Stacks) -> None:
         """Writes the trial's adapters, complete or not at all."""
@@ -335,6 +327,19 @@ def describe_failure(error: Exception) -> Failure:
     if is_out_of_memory(error):
         return Failure("out_of_memory", type(error).__name__)
     return Failure("exception", raised_at(error))
+
+
+def ended(
+    folder: Path, job: Job, result: Mapping[str, Measurement] | Exception, outcome: Outcome
+) -> Outcome:
+    """Returns the outcome with the result in it, which is on disk already."""
+    if isinstance(result, Exception):
+        log_failure(folder, job.name, result)
+        outcome = replace(outcome, failure=describe_failure(result))
+    else:
+        outcome = replace(outcome, measurements=result)
+    write_outcome(folder, job, outcome)
+    return outcome
 
 
 def write_outcome(folder: Path, job: Job, outcome: Outcome) -> None:

@@ -155,7 +155,9 @@ class Endpoint:
                 await _paused(pause_s)
         assert trouble is not None
         raise EndpointError(
-            f"{self.settings.model} at {self._url}: {trouble.what}, after {attempt + 1} attempts"
+            f"expected an answer of {self.settings.model} at {self._url}, got: {trouble.what}, "
+            f"after {attempt + 1} attempts",
+            remedy="What was answered is kept. Look after the server, then resume the study.",
         )
 
     async def _attempt(

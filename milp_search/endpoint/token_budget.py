@@ -92,8 +92,8 @@ class TokenBudget:
             if not others or used + tokens > self.limit or time.monotonic() > end:
                 raise BudgetExhausted(
                     f"the token budget is used up: {used} of {self.limit} tokens are booked, and "
-                    f"the next question may take {tokens}. Raise endpoint.token_budget in the "
-                    f"study's study.yaml, then resume the study."
+                    f"the next question may take {tokens}",
+                    remedy="Raise endpoint.token_budget in the study's study.yaml, then resume it.",
                 )
             time.sleep(_POLL_S)
 

@@ -20,6 +20,7 @@ from milp_search.metrics.rating import mae, rmse
 from milp_search.metrics.retention import retention
 from milp_search.metrics.rouge import rouge_1, rouge_l
 from milp_search.metrics.subgroups import AT, over_subgroup
+from milp_search.metrics.token_use import query_tokens, token_cost
 
 _ANY: tuple[TaskKind, ...] = ("text", "classification", "rating")
 
@@ -33,10 +34,24 @@ def _generation(
     return Metric(compute.__name__, direction, True, frozenset([kind]), compute, summary)
 
 
+def _tokens(compute: Callable[[Predictions], Measurement], summary: str) -> Metric:
+    return Metric(
+        compute.__name__, "minimize", True, frozenset(_ANY), compute, summary, needs_endpoint=True
+    )
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", "minimize", False, frozenset(_ANY), loss, "Nats per response token"),
+        Metric(
+            "loss",
+            "minimize",
+            False,
+            frozenset(_ANY),
+            loss,
+            "Nats per response token",
+            needs_weights=True,
+        ),
         _generation(rouge_1, "maximize", "text", "ROUGE-1 F-measure"),
         _generation(rouge_l, "maximize", "text", "ROUGE-L F-measure"),
         _generation(persona_f1, "maximize", "text", "Words shared with the history, F1 in percent"),
@@ -64,7 +79,10 @@ METRICS: dict[str, Metric] = {
             retention,
             "Nats per token that adapters add on other users' texts",
             needs_retention=True,
+            needs_weights=True,
         ),
+        _tokens(query_tokens, "Tokens of a query's prompt and answer, of a chat model"),
+        _tokens(token_cost, "The same, with the query's share of notes and knowledge"),
     )
 }
 

@@ -8,7 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 
 from milp_search.core.errors import SpecError
 from milp_search.core.methods import KNOWN_METHODS
-from milp_search.core.settings import BasePrecision, DataSettings, TrainingSettings
+from milp_search.core.settings import (
+    BasePrecision,
+    DataSettings,
+    EndpointSettings,
+    TrainingSettings,
+)
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
 from milp_search.search.presets import PRESETS, EngineSettings
@@ -132,6 +137,8 @@ class StudySpec(Settings):
         training: How adapters are trained.
         dispatch: Where trials run.
         seed: Seed of the search and of training.
+        endpoint: The chat model that methods `chat...` ask, in place of a base model.
+        prompts: A folder with prompts of one's own for them; what is missing there is ours.
         test_seeds: The front's trials are retrained with each of these for the final test.
         resolved: What a run was done with.
     """
@@ -154,6 +161,8 @@ class StudySpec(Settings):
     dispatch: DispatchSettings = DispatchSettings()
     seed: int = Field(default=0, ge=0, lt=2**31)
     test_seeds: tuple[int, ...] = (0,)
+    endpoint: EndpointSettings | None = None
+    prompts: str | None = None
     resolved: Resolved | None = None
 
     @field_validator("proposer")

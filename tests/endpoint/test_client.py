@@ -127,7 +127,7 @@ def test_a_server_that_wants_too_long_a_pause_is_out_of_order(tmp_path: Path) ->
 
 
 def test_a_server_out_of_order_is_told_of_after_the_last_attempt(tmp_path: Path) -> None:
-    told = pytest.raises(EndpointError, match=r"tiny at http://127.* HTTP 500, after 3 attempts")
+    told = pytest.raises(EndpointError, match=r"tiny at http://127.* got: HTTP 500, after 3 att")
     with serving(*[refuse(500)] * 9) as server, told:
         endpoint(tmp_path, server.url, attempts=3).ask([question("a")])
     assert len(server.asked) == 3
@@ -187,7 +187,7 @@ def test_the_budget_is_never_exceeded_and_stops_before(tmp_path: Path) -> None:
     # Each question takes 10 tokens, and may take 21.
     with serving() as server:
         asking = endpoint(tmp_path, server.url, limit=100, concurrency=4)
-        with pytest.raises(BudgetExhausted, match=r"of 100 tokens .* may take 21\..*token_budget"):
+        with pytest.raises(BudgetExhausted, match=r"of 100 tokens .* may take 21\n.*token_budget"):
             asking.ask([question(letter) for letter in "abcdefghijklmnopqrstuvwxyz"])
     spent = asking.budget.spent().total
     assert 79 < spent <= 100
