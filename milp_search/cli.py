@@ -133,7 +133,7 @@ def compare(
         list[Path], typer.Argument(help="Study files, a data set each.", metavar="STUDY...")
     ],
     table: Annotated[
-        Literal["logo-1", "logo-2", "milp-2", "milp-4", "milp-5", "milp-7", "methods"],
+        Literal["logo-1", "logo-2", "logo-4", "milp-2", "milp-4", "milp-5", "milp-7", "methods"],
         typer.Option(help="Which table of the papers; methods is every method there is."),
     ],
     out: Annotated[Path, typer.Option(help="The table's folder.", metavar="DIR")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,16 +43,13 @@ TASK = PersonalizationTask(
 )
 
 
-def plan(method: str, **changes: object) -> TrialPlan:
-    draft = initial_draft(method, CHAT_METHODS[method], 0, "budget")
-    return replace(draft.plan, adapter=AdapterPlan(()), **changes).canonical(
-        CHAT_METHODS[method], 3
-    )  # type: ignore[arg-type]
+def plan(method: str, **changes: Any) -> TrialPlan:
+    traits = CHAT_METHODS[method]
+    draft = initial_draft(method, traits, 0, "budget")
+    return replace(draft.plan, adapter=AdapterPlan(()), **changes).canonical(traits, 3)
 
 
-def run(
-    method: str, model: FakeChat, task: PersonalizationTask = TASK, **changes: object
-) -> ChatRun:
+def run(method: str, model: FakeChat, task: PersonalizationTask = TASK, **changes: Any) -> ChatRun:
     return ChatRun(task, plan(method, **changes), model, shipped_prompts(), 7, seed=0)
 
 
