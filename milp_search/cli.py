@@ -188,6 +188,25 @@ def analyze(
     raise typer.Exit(analyze_study(study, figure, out, seeds, levels, given, _console()))
 
 
+@app.command("serve-tiny")
+def serve_tiny(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A study's folder; the bare base if left out.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(help="Which trial; the front's best.")] = None,
+    base_model: Annotated[
+        str, typer.Option("--base-model", help="embedded, a folder or a hub name.")
+    ] = "embedded",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 finds a free one.")] = 8077,
+) -> None:
+    """Serve a model, or a study's front trial with its users' adapters, to chat clients."""
+    from milp_search.dispatch.serving.serve import serve
+
+    serve(folder, trial, base_model, device, host, port, _console())
+
+
 @app.command()
 def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Check a study or space file."""
