@@ -27,6 +27,7 @@ PROMPTS: dict[str, frozenset[str]] = {
     "form_choice": frozenset({"choices"}),
     "form_text": frozenset(),
     "judge": frozenset({"content", "query", "response"}),
+    "judge_swapped": frozenset({"content", "query", "response"}),
 }
 _MAY_MISS = frozenset({"form", "lines"})
 
