@@ -15,6 +15,7 @@ from typing import Any, Literal, final
 
 from milp_search.core.trial import Failure, Trial, TrialStatus
 from milp_search.dispatch.asking import Asking
+from milp_search.dispatch.checkpoints import drop_checkpoints, remove_empty, sweep_checkpoints
 from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
 from milp_search.dispatch.memory import plans_that_fit, worker_memory_mib
@@ -75,6 +76,7 @@ class StudySource:
             lost = job.kind == "test" and outcome.failure is not None
             if not lost and not self._known(job):
                 self.done(job, outcome)
+        sweep_checkpoints(self.study)
         queued = {job.trial for job in self._queue}
         self._queue.extend(
             self._search_job(trial, self._next_attempt(trial))
@@ -115,8 +117,13 @@ class StudySource:
         self._running.discard(job.name)
         if outcome.failure is None:
             self._succeeded(job, outcome)
+            over = True
         else:
-            self._lost(job, outcome.failure, outcome.duration_s)
+            over = not self._lost(job, outcome.failure, outcome.duration_s)
+        if over:
+            drop_checkpoints(self.study.folder, job)
+        if over and not self._running:
+            remove_empty(self.study.folder)
         self._on_change()
 
     def _fill(self) -> None:
@@ -235,18 +242,22 @@ class StudySource:
         )
         self._prune()
 
-    def _lost(self, job: Job, failure: Failure, duration_s: float | None) -> None:
-        """Queues another attempt where the failure's kind allows one more, else fails the trial."""
+    def _lost(self, job: Job, failure: Failure, duration_s: float | None) -> bool:
+        """Queues another attempt where the failure's kind allows one more, else fails the trial.
+
+        Returns whether there is another.
+        """
         if failure.kind == "lost_worker":
             failure = hung(self.study.folder, job) or failure
         kind, reason = failure.kind, failure.reason
         if self._lost_before(job).count(kind) < RETRIES.get(kind, 0):
             _logger.info("trial %d lost an attempt (%s: %s); again", job.trial, kind, reason)
             self._try_again(job, failure)
-            return
+            return True
         _logger.info("%s of trial %d failed (%s): %s", job.kind, job.trial, kind, reason)
         if job.kind != "test":
             self.study.fail(job.trial, reason, kind, duration_s)
+        return False
 
     def _lost_before(self, job: Job) -> Sequence[str]:
         """Returns the kinds of failure that earlier attempts of a job were lost by."""

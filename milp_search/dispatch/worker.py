@@ -17,6 +17,7 @@ import torch
 
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
 from milp_search.adapters.base_model import BaseModel, load_base_model, text_fingerprint
+from milp_search.adapters.checkpoints import Checkpoints
 from milp_search.adapters.export import save_stacks
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
@@ -28,6 +29,7 @@ from milp_search.core.plan import TrialPlan
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
+from milp_search.dispatch.checkpoints import job_checkpoints
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack, raised_at
@@ -196,7 +198,7 @@ class TrialRunner:
     ) -> tuple[Mapping[str, Measurement], Stacks]:
         """Trains a plan and returns what it measures on a split, and the adapters."""
         self.trainer.halvings = halvings
-        return self._evaluated(plan, seed, split, self.trainer)
+        return self._evaluated(self.run_of(plan, seed), split)
 
     def run_of(self, plan: TrialPlan, seed: int) -> Run:
         """Returns what a method is given to train a plan."""
@@ -207,7 +209,14 @@ class TrialRunner:
         self, job: Job, pack: int, start: float, trainer: AdapterTrainer
     ) -> Mapping[str, Measurement]:
         split: Split = "validation" if job.kind == "search" else "test"
-        measurements, stacks = self._evaluated(job.plan, job.seed, split, trainer)
+        place = job_checkpoints(self.folder, job)
+        checkpoints = Checkpoints.open(place, self._fingerprint, self.cache)
+        run = replace(
+            self.run_of(job.plan, job.seed),
+            trainer=checkpoints.behind(trainer),
+            checkpoints=checkpoints,
+        )
+        measurements, stacks = self._evaluated(run, split)
         if job.kind == "search":
             self._keep_adapters(job, stacks)
         if pack > 1:
@@ -217,10 +226,7 @@ class TrialRunner:
             write_outcome(self.folder, job, Outcome(measurements, None, duration_s, pack))
         return measurements
 
-    def _evaluated(
-        self, plan: TrialPlan, seed: int, split: Split, trainer: AdapterTrainer
-    ) -> tuple[Mapping[str, Measurement], Stacks]:
-        run = replace(self.run_of(plan, seed), trainer=trainer)
+    def _evaluated(self, run: Run, split: Split) -> tuple[Mapping[str, Measurement], Stacks]:
         names = measured_metrics(self.spec)
         metrics = metrics_for(names, self.task.kind)
         trained = train(run)
@@ -233,8 +239,9 @@ class TrialRunner:
             retention=any(metric.needs_retention for metric in metrics),
         )
         measurements = measure(predictions, names)
-        maps = self.base.shape.targets(plan.adapter.target_maps)
-        parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
+        adapter = run.plan.adapter
+        maps = self.base.shape.targets(adapter.target_maps)
+        parameters = Measurement(float(trainable_parameters(adapter, maps)), 0.0)
         return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks
 
     def _keep_adapters(self, job: Job, stacks: Stacks) -> None:

@@ -74,6 +74,7 @@ class DispatchSettings(Settings):
             their results are the same.
         reuse: Keeps what several trials have in common (global adapters, embeddings, ...) in the
             study's folder, and looks there first.
+        cache_gib: The bound on what is kept so; what was longest unused goes first.
         pack: How many trials a worker may train together; `auto` is as many as memory holds and
             leave no worker idle.
         memory_gib: The memory that a trainer may fill beside the base model; measured where left
@@ -95,6 +96,7 @@ class DispatchSettings(Settings):
     ray_address: str | None = None
     trainer: Literal["packed", "plain"] = "packed"
     reuse: bool = True
+    cache_gib: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     hang_after_s: float | None = Field(default=1800.0, gt=0, allow_inf_nan=False)
