@@ -188,6 +188,22 @@ def analyze(
     raise typer.Exit(analyze_study(study, figure, out, seeds, levels, given, _console()))
 
 
+@app.command()
+def judge(
+    labels: Annotated[Path, typer.Argument(help="Responses that people scored (JSON Lines).")],
+    study: Annotated[
+        Path | None, typer.Option(help="The study file that names the judge; offline if left out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the judge's answers are kept.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Print how a judge's scores agree with those of people."""
+    from milp_search.dispatch.judging import print_agreement
+
+    print_agreement(labels, None if study is None else _spec(study, {}), out, _console())
+
+
 @app.command("serve-tiny")
 def serve_tiny(
     folder: Annotated[

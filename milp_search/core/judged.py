@@ -23,6 +23,21 @@ class Case:
     response: str
 
 
+@dataclass(frozen=True)
+class PairScore:
+    """What a judge said of our response to a query and of a rival's.
+
+    Attributes:
+        ours: Our score; None where the judge's answer was none.
+        rival: The rival's.
+        swapped: The same with the response before the content, None where it was not asked for.
+    """
+
+    ours: int | None
+    rival: int | None
+    swapped: tuple[int | None, int | None] | None = None
+
+
 class Judge(Protocol):
     """Gives each response a whole score of its own, from 1 to 10.
 

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from milp_search.core.judged import PairScore
+
 TaskKind = Literal["text", "classification", "rating"]
 
 
@@ -88,6 +90,7 @@ class Prediction:
         topic: Which of the task's topics the generation is about; None where it is about none,
             or where no metric asked for topics.
         used_tokens: Tokens of the prompt and the answer, where a server counts them.
+        judged: What judges said of it, by the kind of judge (`model` or `offline`).
     """
 
     user: str
@@ -98,6 +101,7 @@ class Prediction:
     tokens: int
     topic: int | None = None
     used_tokens: int | None = None
+    judged: Mapping[str, PairScore] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

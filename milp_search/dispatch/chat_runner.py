@@ -15,13 +15,14 @@ from milp_search.data.load import load_task
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import RESPONSES, TOKENS
 from milp_search.dispatch.jobs import Job, Outcome, Pack
+from milp_search.dispatch.judging import Judging
 from milp_search.dispatch.watchdog import watched
 from milp_search.dispatch.worker import ended, measured_metrics
 from milp_search.endpoint.client import Endpoint
 from milp_search.endpoint.response_cache import ResponseCache
 from milp_search.endpoint.token_budget import TokenBudget
-from milp_search.metrics.table import measure
-from milp_search.personalize.chat import ChatRun, chat_predictions
+from milp_search.metrics.table import measure, metrics_for
+from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
 from milp_search.personalize.chat_prompts import Prompts, load_prompts
 from milp_search.personalize.run import Split, queries_of
 from milp_search.study.spec import StudySpec
@@ -51,6 +52,11 @@ class ChatRunner:
     def model(self) -> ChatModel:
         """The model, with the study's answers and budget."""
         return study_endpoint(self.folder, self.spec)
+
+    @cached_property
+    def judging(self) -> Judging:
+        """The judges, where a metric needs one."""
+        return Judging(self.folder, self.spec)
 
     def run(self, pack: Pack) -> list[Outcome]:
         """Runs a pack's jobs one after the other and keeps each one's outcome.
@@ -91,7 +97,14 @@ class ChatRunner:
         run = ChatRun(self.task, job.plan, model, self.prompts, tokens, job.seed)
         split: Split = "validation" if job.kind == "search" else "test"
         queries = [queries_of(user, split) for user in self.task.targets]
-        found = measure(chat_predictions(run, queries), measured_metrics(self.spec))
+        names = measured_metrics(self.spec)
+        predictions = self.judging.judged(
+            chat_predictions(run, queries),
+            metrics_for(names, self.task.kind),
+            split,
+            lambda: tplp_predictions(run, queries),
+        )
+        found = measure(predictions, names)
         return {**found, PAID_TOKENS: Measurement(float(model.paid), 0.0)}
 
 

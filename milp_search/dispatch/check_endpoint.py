@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from milp_search.core.errors import SpecError
 from milp_search.metrics.metric import Metric
+from milp_search.metrics.win_rate import MODEL
 from milp_search.space.search_space import SearchSpace
 
 # What a prompt is made of, and what an adapter is.
@@ -37,17 +38,24 @@ def check_dimensions(space: SearchSpace, *, asks: bool) -> None:
             )
 
 
-def check_metrics(metrics: Sequence[Metric], *, asks: bool) -> None:
+def check_metrics(metrics: Sequence[Metric], *, asks: bool, judged: bool) -> None:
     """Refuses metrics that nobody can measure here.
 
     Args:
         metrics: What is to be measured.
         asks: Whether the model can only be asked.
+        judged: Whether there is a judge.
 
     Raises:
         SpecError: The first such metric.
     """
     for metric in metrics:
+        if metric.needs_judge == MODEL and not judged:
+            raise SpecError(
+                f"metric {metric.name!r} needs a judge, and there is none",
+                remedy="add `judge: {model: NAME, base_url: http://...}`, or choose "
+                "win_rate_offline",
+            )
         if metric.needs_weights and asks:
             raise SpecError(
                 f"metric {metric.name!r} needs likelihoods, and a model behind an endpoint tells "

@@ -108,13 +108,15 @@ def prepare(
     space: Space = named if make_space is None else make_space(named, task)
     with _placed(file, "objectives"):
         metrics = metrics_for(measured_metrics(spec), task.kind)
-        check_metrics(metrics, asks=asks)
+        check_metrics(metrics, asks=asks, judged=spec.judge is not None)
         if any(metric.needs_retention for metric in metrics):
             check_other_targets(task)
+    for key, server in (("endpoint", spec.endpoint), ("judge", spec.judge)):
+        if server is not None:
+            with _placed(file, key):
+                server_url(server)
+                api_key(server)
     if spec.endpoint is not None:
-        with _placed(file, "endpoint"):
-            server_url(spec.endpoint)
-            api_key(spec.endpoint)
         with _placed(file, "prompts"):
             load_prompts(None if spec.prompts is None else Path(spec.prompts))
         return Prepared(spec, None, space, task)

@@ -11,6 +11,7 @@ CHECKPOINTS = "checkpoints"
 LOG_NAME = "log.txt"
 RESPONSES = "responses"
 TOKENS = "tokens.json"
+JUDGE_TOKENS = "judge-tokens.json"
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:

@@ -23,16 +23,19 @@ from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
 from milp_search.adapters.placed_base import PlacedBase, rebuild_base
 from milp_search.adapters.stage_cache import StageCache
+from milp_search.core.chat import EndpointError
 from milp_search.core.errors import InputError, MeasurementError, MilpSearchError, StudyError
+from milp_search.core.methods import METHODS
 from milp_search.core.model_shape import trainable_parameters
-from milp_search.core.plan import TrialPlan
-from milp_search.core.records import PersonalizationTask
+from milp_search.core.plan import AdapterPlan, TrialPlan
+from milp_search.core.records import PersonalizationTask, Predictions
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.checkpoints import job_checkpoints
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack, raised_at
+from milp_search.dispatch.judging import Judging
 from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.dispatch.rendezvous import train_together
 from milp_search.dispatch.watchdog import watched
@@ -150,6 +153,11 @@ class TrialRunner:
         """The trainer; what it has embedded once stays."""
         return make_trainer(self.base, self.spec, self.cache, self.task.choices)
 
+    @cached_property
+    def judging(self) -> Judging:
+        """The judges, where a metric needs one."""
+        return Judging(self.folder, self.spec)
+
     def run(self, pack: Pack) -> list[Outcome]:
         """Trains jobs together and keeps each one's outcome in the study's folder.
 
@@ -162,6 +170,7 @@ class TrialRunner:
             One outcome per job, in order.
 
         Raises:
+            EndpointError: A judge that is needed cannot be asked.
             StudyError: Another driver runs the study by now.
         """
         dispatch = self.spec.dispatch
@@ -181,6 +190,10 @@ class TrialRunner:
             results = train_together(self.trainer, plans)
         except Exception as error:  # the trial boundary: whatever happened, the study goes on
             results = [error] * len(pack)
+        for result in results:
+            if isinstance(result, EndpointError):
+                # The judge cannot be asked, which is no trial's fault.
+                raise result
         duration_s = (time.monotonic() - start) / len(pack)
         reused = shares({} if self.cache is None else self.cache.counts, len(pack))
         outcomes = [
@@ -238,11 +251,21 @@ class TrialRunner:
             topics=any(metric.needs_topics for metric in metrics),
             retention=any(metric.needs_retention for metric in metrics),
         )
+        predictions = self.judging.judged(
+            predictions, metrics, split, lambda: self._rival(run, split)
+        )
         measurements = measure(predictions, names)
         adapter = run.plan.adapter
         maps = self.base.shape.targets(adapter.target_maps)
         parameters = Measurement(float(trainable_parameters(adapter, maps)), 0.0)
         return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks
+
+    def _rival(self, run: Run, split: Split) -> Predictions:
+        """Returns TpLP's answers to a split's queries (MiLP, section 4.1)."""
+        layers = self.base.shape.layers
+        plan = TrialPlan("tplp", AdapterPlan((0,) * layers)).canonical(METHODS["tplp"])
+        rival = replace(run, plan=plan)
+        return answer(rival, train(rival), split, generate=True)
 
     def _keep_adapters(self, job: Job, stacks: Stacks) -> None:
         """Writes the trial's adapters, complete or not at all."""

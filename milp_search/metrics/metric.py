@@ -24,6 +24,7 @@ class Metric:
         needs_retention: Whether `Predictions.retention` has to be filled.
         needs_weights: Whether the model has to tell likelihoods, which none behind an endpoint
             does.
+        needs_judge: The kind of judge that has to have judged every prediction; empty for none.
         needs_endpoint: Whether tokens have to be counted, which only a server does.
     """
 
@@ -37,3 +38,4 @@ class Metric:
     needs_retention: bool = False
     needs_weights: bool = False
     needs_endpoint: bool = False
+    needs_judge: str = ""

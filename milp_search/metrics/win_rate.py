@@ -3,128 +3,90 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from milp_search.core.errors import MeasurementError
-from milp_search.core.judged import Case, Judge
+from milp_search.core.judged import PairScore
+from milp_search.core.records import Prediction, Predictions
 from milp_search.core.trial import Measurement
-from milp_search.metrics.over_users import mean_over_users
+from milp_search.metrics.over_users import by_user, mean_over_users
 
-# ours: enough to see an effect of the order of a point or a tenth of the wins.
-_SWAPPED = 100
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What a judge said of pairs of responses.
-
-    Attributes:
-        ours: Scores of our responses, None where the judge's answer was none.
-        rival: The rival's, in the same order.
-    """
-
-    ours: tuple[int | None, ...]
-    rival: tuple[int | None, ...]
-
-    @property
-    def unparsable(self) -> int:
-        """How many answers were no score."""
-        return sum(score is None for score in (*self.ours, *self.rival))
-
-    @property
-    def ties(self) -> int:
-        """How many pairs have equal scores."""
-        return sum(mine == other for mine, other in self.decided())
-
-    def decided(self) -> list[tuple[int, int]]:
-        """Returns the pairs of which both have a score."""
-        return [
-            (mine, other)
-            for mine, other in zip(self.ours, self.rival, strict=True)
-            if mine is not None and other is not None
-        ]
+MODEL, OFFLINE = "model", "offline"
+"""The kinds of judges; what they say has names of its own and is never mixed up."""
 
 
-def verdicts(judge: Judge, ours: Sequence[Case], rival: Sequence[Case]) -> Verdicts:
-    """Returns a judge's scores of our responses and a rival's to the same queries."""
-    found = judge.scores([*ours, *rival])
-    return Verdicts(tuple(found[: len(ours)]), tuple(found[len(ours) :]))
+def win_rate(predictions: Predictions) -> Measurement:
+    """Returns the share of queries whose answer a model prefers to the rival's.
 
-
-def win_rate(found: Verdicts, users: Sequence[str]) -> Measurement:
-    """Returns the share of pairs in which our score is the higher one, a tie being no win.
-
-    Per user over their pairs, then the mean over users; pairs without two scores are left out.
-
-    Args:
-        found: The scores.
-        users: Whose each pair is.
-
-    Returns:
-        The share.
-
-    Raises:
-        MeasurementError: No pair has two scores.
+    A tie is no win; per user over the queries of which both answers have a score, then the mean
+    over users.
 
     Source: MiLP, section 4.1.
     """
-    wins: dict[str, list[float]] = {}
-    for user, mine, other in zip(users, found.ours, found.rival, strict=True):
-        if mine is not None and other is not None:
-            wins.setdefault(user, []).append(float(mine > other))
-    if not wins:
-        raise MeasurementError("expected scores of the judge, got none that can be read")
-    return mean_over_users([float(np.mean(own)) for own in wins.values()])
+    return _win_rate(predictions, MODEL)
 
 
-@dataclass(frozen=True)
-class Bias:
-    """What else than quality moves a judge; NaN where it cannot be told.
+def win_rate_offline(predictions: Predictions) -> Measurement:
+    """Returns the same by the offline judge, which counts shared words and has no opinion."""
+    return _win_rate(predictions, OFFLINE)
 
-    Attributes:
-        pairs: How many pairs were judged in both orders.
-        shift: Mean change of a score when the response stands before the content.
-        flipped: Share of the pairs whose winner changes with it.
-        length: Spearman's correlation of a score with the number of words of the response.
+
+def judge_unparsable(predictions: Predictions) -> Measurement:
+    """Returns the share of the model judge's answers that are no score."""
+    scores = [score for pair in _pairs(predictions) for score in (pair.ours, pair.rival)]
+    return Measurement(float(np.mean([score is None for score in scores])), 0.0)
+
+
+def judge_ties(predictions: Predictions) -> Measurement:
+    """Returns the share of equal scores among the pairs that have two."""
+    pairs = _decided((pair.ours, pair.rival) for pair in _pairs(predictions))
+    return Measurement(float(np.mean([mine == other for mine, other in pairs])), 0.0)
+
+
+def judge_flipped(predictions: Predictions) -> Measurement:
+    """Returns the share of pairs whose winner changes with the order of the judge's prompt.
+
+    Over the pairs that were judged in both orders: position bias.
     """
+    changed = [
+        _sign(*pair) != _sign(*again)
+        for pair, again in _both_orders(predictions)
+        if _whole(pair) and _whole(again)
+    ]
+    return Measurement(_mean(changed), 0.0)
 
-    pairs: int
-    shift: float
-    flipped: float
-    length: float
 
+def judge_shift(predictions: Predictions) -> Measurement:
+    """Returns how much a score changes, up or down, with the order of the judge's prompt.
 
-def bias(judge: Judge, ours: Sequence[Case], rival: Sequence[Case], found: Verdicts) -> Bias:
-    """Returns a judge's biases; the first hundred pairs are judged a second time.
-
-    Args:
-        judge: The judge.
-        ours: Our responses.
-        rival: The rival's to the same queries.
-        found: What the judge said of them.
-
-    Returns:
-        The biases.
+    The mean of the changes, without its sign: position bias.
     """
-    count = min(len(ours), _SWAPPED)
-    first = Verdicts(found.ours[:count], found.rival[:count])
-    again = judge.scores([*ours[:count], *rival[:count]], swapped=True)
-    second = Verdicts(tuple(again[:count]), tuple(again[count:]))
     changes = [
         after - before
-        for before, after in zip((*first.ours, *first.rival), again, strict=True)
+        for pair, again in _both_orders(predictions)
+        for before, after in zip(pair, again, strict=True)
         if before is not None and after is not None
     ]
-    return Bias(
-        pairs=count,
-        shift=float(np.mean(changes)) if changes else math.nan,
-        flipped=_flipped(first, second),
-        length=_with_length([*ours, *rival], [*found.ours, *found.rival]),
-    )
+    return Measurement(abs(_mean(changes)), 0.0)
+
+
+def judge_length(predictions: Predictions) -> Measurement:
+    """Returns Spearman's correlation of our scores with the words of our responses.
+
+    Without its sign, 0 where either does not vary: length bias.
+    """
+    pairs = [
+        (len((item.generated or "").split()), pair.ours)
+        for item, pair in zip(predictions.items, _pairs(predictions), strict=True)
+        if pair.ours is not None
+    ]
+    constant = any(len(set(side)) < 2 for side in zip(*pairs, strict=True)) or not pairs
+    value = 0.0 if constant else float(spearmanr(*zip(*pairs, strict=True)).statistic)
+    return Measurement(abs(value), 0.0)
 
 
 @dataclass(frozen=True)
@@ -176,13 +138,46 @@ def agreement(judged: Sequence[int | None], human: Sequence[float]) -> Agreement
     )
 
 
-def _flipped(first: Verdicts, second: Verdicts) -> float:
-    changed = [
-        _sign(a, b) != _sign(c, d)
-        for a, b, c, d in zip(first.ours, first.rival, second.ours, second.rival, strict=True)
-        if None not in (a, b, c, d)
+Scores = tuple[int | None, int | None]
+
+
+def _win_rate(predictions: Predictions, kind: str) -> Measurement:
+    wins: list[float] = []
+    for _, items in by_user(predictions):
+        pairs = _decided(_scores(_pair(item, kind)) for item in items) if items else []
+        if pairs:
+            wins.append(float(np.mean([mine > other for mine, other in pairs])))
+    if not wins:
+        raise MeasurementError("expected scores of the judge, got none that can be read")
+    return mean_over_users(wins)
+
+
+def _pairs(predictions: Predictions) -> list[PairScore]:
+    return [_pair(item, MODEL) for item in predictions.items]
+
+
+def _pair(item: Prediction, kind: str) -> PairScore:
+    if kind not in item.judged:
+        raise MeasurementError("expected predictions that were judged, got one that was not")
+    return item.judged[kind]
+
+
+def _both_orders(predictions: Predictions) -> list[tuple[Scores, Scores]]:
+    return [
+        (_scores(pair), pair.swapped) for pair in _pairs(predictions) if pair.swapped is not None
     ]
-    return float(np.mean(changed)) if changed else math.nan
+
+
+def _scores(pair: PairScore) -> Scores:
+    return pair.ours, pair.rival
+
+
+def _whole(pair: Scores) -> bool:
+    return None not in pair
+
+
+def _decided(pairs: Iterable[Scores]) -> list[tuple[int, int]]:
+    return [(mine, other) for mine, other in pairs if mine is not None and other is not None]
 
 
 def _sign(mine: int | None, other: int | None) -> int:
@@ -191,13 +186,8 @@ def _sign(mine: int | None, other: int | None) -> int:
     return (mine > other) - (mine < other)
 
 
-def _with_length(cases: Sequence[Case], scores: Sequence[int | None]) -> float:
-    pairs = [
-        (len(case.response.split()), score)
-        for case, score in zip(cases, scores, strict=True)
-        if score is not None
-    ]
-    lengths, found = {length for length, _ in pairs}, {score for _, score in pairs}
-    if len(lengths) < 2 or len(found) < 2:
-        return math.nan
-    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+def _mean(values: Sequence[float]) -> float:
+    """Returns the mean; raises MeasurementError if there is nothing to take it over."""
+    if not values:
+        raise MeasurementError("expected scores of the judge in both orders, got none")
+    return float(np.mean(values))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from milp_search.adapters.text_embedding import tfidf_vectors
 from milp_search.core.chat import ChatModel, ChatRequest, Message
-from milp_search.core.plan import TrialPlan
+from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.records import (
     Interaction,
     PersonalizationTask,
@@ -22,6 +22,7 @@ from milp_search.core.records import (
     UserTask,
 )
 from milp_search.personalize.chat_memories import (
+    PROMPT_CHARACTERS,
     Memories,
     entry_texts,
     evolving_memories,
@@ -74,6 +75,38 @@ def chat_predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> 
     ]  # fmt: skip
     histories = {user.user: user.history for user in run.task.targets}
     return Predictions(tuple(items), run.task, histories, memory_tokens=memories.tokens)
+
+
+def tplp_predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> Predictions:
+    """Returns what the model answers with each user's whole history before the query (TpLP).
+
+    Of a long history the latest part, as much as goes into one prompt.
+
+    Source: MiLP, section 3.2 (the text-prompt baseline).
+    """
+    plain = replace(run, plan=TrialPlan(run.plan.method, AdapterPlan(()), 0, 0, 0))
+    asked = [
+        (item, answer_request(plain, Memories(), user, item, _latest(user, run.prompts)))
+        for user, own in zip(run.task.targets, queries, strict=True)
+        for item in own
+    ]
+    replies = run.model.ask([request for _, request in asked])
+    items = tuple(
+        Prediction(item.user, item.query, item.response, reply.text.strip(), math.nan, 0)
+        for (item, _), reply in zip(asked, replies, strict=True)
+    )
+    return Predictions(items, run.task)
+
+
+def _latest(user: UserTask, prompts: Prompts) -> list[int]:
+    """Returns the places of a user's latest entries, as many as go into one prompt."""
+    places, left = [], PROMPT_CHARACTERS
+    for place, text in reversed([*enumerate(entry_texts(user.history, prompts))]):
+        left -= len(text)
+        if left < 0:
+            break
+        places.append(place)
+    return places
 
 
 def chat_memories(run: ChatRun) -> Memories:

@@ -14,7 +14,7 @@ from milp_search.personalize.chat_prompts import Prompts, fenced
 from milp_search.personalize.communities import pooled_order
 
 # ours: so many characters of entries or notes go into one prompt; more are taken in several steps.
-_CHARACTERS = 12_000
+PROMPT_CHARACTERS = 12_000
 # ours: a line of notes has about so many tokens.
 _LINE_TOKENS = 40
 
@@ -102,7 +102,7 @@ def entry_texts(items: Sequence[Interaction], prompts: Prompts) -> list[str]:
     ]
 
 
-def in_chunks(texts: Sequence[str], most: int = _CHARACTERS) -> Iterator[str]:
+def in_chunks(texts: Sequence[str], most: int = PROMPT_CHARACTERS) -> Iterator[str]:
     """Yields texts joined, in order, in parts of at most so many characters.
 
     A single text that is longer is cut at its end.

@@ -140,7 +140,8 @@ class StudySpec(Settings):
         dispatch: Where trials run.
         seed: Seed of the search and of training.
         endpoint: The chat model that methods `chat...` ask, in place of a base model.
-        prompts: A folder with prompts of one's own for them; what is missing there is ours.
+        prompts: A folder with prompts of one's own for it and the judge; what is missing is ours.
+        judge: The chat model that judges answers, for `win_rate`.
         test_seeds: The front's trials are retrained with each of these for the final test.
         resolved: What a run was done with.
     """
@@ -165,6 +166,7 @@ class StudySpec(Settings):
     test_seeds: tuple[int, ...] = (0,)
     endpoint: EndpointSettings | None = None
     prompts: str | None = None
+    judge: EndpointSettings | None = None
     resolved: Resolved | None = None
 
     @field_validator("proposer")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from milp_search.core.errors import Location, SpecError
 from milp_search.core.methods import CHAT_METHODS
+from milp_search.core.settings import EndpointSettings
 from milp_search.study.spec import StudySpec
 
 Place = Callable[..., Location]
@@ -34,6 +35,15 @@ def check_endpoint(spec: StudySpec, place: Place) -> None:
     Raises:
         SpecError: The first thing that does not fit.
     """
+    for key, server in (("endpoint", spec.endpoint), ("judge", spec.judge)):
+        if server is not None:
+            _check_ranges(key, server, place)
+    if spec.prompts is not None and not Path(spec.prompts).is_dir():
+        raise SpecError(
+            f"expected a folder of prompts, found none at {spec.prompts}",
+            at=place("prompts"),
+            remedy="correct `prompts`, or leave it out for those that ship",
+        )
     asks = spec.method in CHAT_METHODS
     if asks and spec.endpoint is None:
         raise SpecError(
@@ -49,22 +59,15 @@ def check_endpoint(spec: StudySpec, place: Place) -> None:
             at=place("endpoint"),
             remedy=f"choose one of {', '.join(CHAT_METHODS)}, or take `endpoint` out",
         )
-    _check_ranges(spec, place)
-    if spec.prompts is not None and not Path(spec.prompts).is_dir():
-        raise SpecError(
-            f"expected a folder of prompts, found none at {spec.prompts}",
-            at=place("prompts"),
-            remedy="correct `prompts`, or leave it out for those that ship",
-        )
 
 
-def _check_ranges(spec: StudySpec, place: Place) -> None:
+def _check_ranges(part: str, server: EndpointSettings, place: Place) -> None:
     for key, (least, most) in _RANGES.items():
-        value = getattr(spec.endpoint, key)
+        value = getattr(server, key)
         if value is not None and not (least <= value <= most and math.isfinite(value)):
             limit = f" to {most:g}" if math.isfinite(most) else " or more"
             raise SpecError(
-                f"endpoint.{key}: expected {least:g}{limit}, got {value}",
-                at=place("endpoint", key),
+                f"{part}.{key}: expected {least:g}{limit}, got {value}",
+                at=place(part, key),
                 remedy=f"correct `{key}`",
             )

@@ -3,65 +3,92 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from milp_search.core.errors import MeasurementError
-from milp_search.core.judged import Case
-from milp_search.metrics.win_rate import Verdicts, agreement, bias, verdicts, win_rate
+from milp_search.core.judged import PairScore
+from milp_search.core.records import PersonalizationTask, Prediction, Predictions, UserTask
+from milp_search.core.trial import Measurement
+from milp_search.metrics.win_rate import (
+    agreement,
+    judge_flipped,
+    judge_length,
+    judge_shift,
+    judge_ties,
+    judge_unparsable,
+    win_rate,
+    win_rate_offline,
+)
+
+Pair = tuple[int | None, int | None]
 
 
-class Scripted:
-    """A judge whose scores are in the responses: `3`, or `3>5` for 5 when swapped."""
-
-    name = "scripted"
-
-    def scores(self, cases: list[Case], *, swapped: bool = False) -> list[int | None]:
-        texts = [case.response.split()[0].split(">")[-1 if swapped else 0] for case in cases]
-        return [None if text == "x" else int(text) for text in texts]
-
-
-def cases(*responses: str) -> list[Case]:
-    return [Case("content", "query", response) for response in responses]
+def judged(
+    *pairs: Pair,
+    users: str = "",
+    swapped: Sequence[Pair | None] = (),
+    texts: Sequence[str] = (),
+    kind: str = "model",
+) -> Predictions:
+    """Returns predictions with these scores, of users named by a letter each."""
+    names = users or "a" * len(pairs)
+    task = PersonalizationTask(
+        "t", "text", tuple(UserTask(name, (), (), ()) for name in dict.fromkeys(names))
+    )
+    items = tuple(
+        Prediction(
+            name, "q", "r", texts[n] if texts else "x", math.nan, 0,
+            judged={kind: PairScore(*pair, swapped=swapped[n] if swapped else None)},
+        )
+        for n, (name, pair) in enumerate(zip(names, pairs, strict=True))
+    )  # fmt: skip
+    return Predictions(items, task)
 
 
 def test_a_win_is_a_higher_score_and_a_tie_is_none() -> None:
-    found = Verdicts((9, 5, 5, 7), (3, 5, 6, 1))
-    assert found.ties == 1
+    pairs: tuple[Pair, ...] = ((9, 3), (5, 5), (5, 6), (7, 1))
+    assert judge_ties(judged(*pairs)).mean == 0.25
     # Anna wins one of two, Bert one of two.
-    assert win_rate(found, ["anna", "anna", "bert", "bert"]).mean == 0.5
+    assert win_rate(judged(*pairs, users="aabb")).mean == 0.5
     # Anna wins one of one, Bert none of two, Carl one of one: every user counts alike.
-    rate = win_rate(found, ["anna", "bert", "bert", "carl"])
+    rate = win_rate(judged(*pairs, users="abbc"))
     assert rate.mean == pytest.approx(2 / 3)
     assert rate.per_user == (1.0, 0.0, 1.0)
 
 
 def test_answers_that_are_no_score_are_counted_and_left_out() -> None:
-    found = verdicts(Scripted(), cases("9", "x", "2"), cases("1", "1", "x"))
-    assert found == Verdicts((9, None, 2), (1, 1, None))
-    assert found.unparsable == 2
-    assert win_rate(found, ["a", "b", "c"]).per_user == (1.0,)
+    found = judged((9, 1), (None, 1), (2, None), users="abc")
+    assert win_rate(found).per_user == (1.0,)
+    assert judge_unparsable(found).mean == pytest.approx(2 / 6)
 
 
-def test_without_any_score_there_is_no_rate() -> None:
-    with pytest.raises(MeasurementError, match="none that can be read"):
-        win_rate(Verdicts((None,), (3,)), ["a"])
+def test_the_two_kinds_of_judges_are_never_mixed_up() -> None:
+    found = judged((9, 1), kind="offline")
+    assert win_rate_offline(found).mean == 1.0
+    with pytest.raises(MeasurementError, match="that were judged"):
+        win_rate(found)
 
 
 def test_the_order_of_the_prompt_shows_as_shift_and_flips() -> None:
     # The first pair flips from 5:4 to 3:4, the second stays: changes -2, 0, 0, +1.
-    ours, rival = cases("5>3", "8"), cases("4", "2>3")
-    judge = Scripted()
-    found = bias(judge, ours, rival, verdicts(judge, ours, rival))
-    assert (found.pairs, found.shift, found.flipped) == (2, -0.25, 0.5)
+    found = judged((5, 4), (8, 2), (1, 9), swapped=[(3, 4), (8, 3), None])
+    assert judge_flipped(found).mean == 0.5
+    assert judge_shift(found).mean == 0.25
 
 
-def test_length_shows_as_a_correlation() -> None:
-    ours, rival = cases("9 a b c", "7 a b"), cases("5 a", "1")
-    judge = Scripted()
-    assert bias(judge, ours, rival, verdicts(judge, ours, rival)).length == pytest.approx(1.0)
-    same = cases("5 a", "5 b")
-    assert math.isnan(bias(judge, same, same, verdicts(judge, same, same)).length)
+def test_length_shows_as_a_correlation_whatever_its_sign() -> None:
+    texts = ["a b c", "a b", "a"]
+    assert judge_length(judged((9, 1), (7, 1), (5, 1), texts=texts)).mean == pytest.approx(1.0)
+    assert judge_length(judged((5, 1), (7, 1), (9, 1), texts=texts)).mean == pytest.approx(1.0)
+    assert judge_length(judged((5, 1), (5, 1), (5, 1), texts=texts)).mean == 0.0
+
+
+@pytest.mark.parametrize("metric", [win_rate, judge_flipped, judge_shift])
+def test_without_any_score_there_is_no_value(metric: Callable[[Predictions], Measurement]) -> None:
+    with pytest.raises(MeasurementError, match="scores of the judge"):
+        metric(judged((None, 3), swapped=[(None, None)]))
 
 
 def test_agreement_with_people_in_closed_form() -> None:
@@ -75,5 +102,5 @@ def test_agreement_with_people_in_closed_form() -> None:
 
 def test_a_judge_that_always_says_the_same_has_no_correlation() -> None:
     assert math.isnan(agreement([5, 5, 5], [1.0, 5.0, 9.0]).pearson)
-    with pytest.raises(MeasurementError):
+    with pytest.raises(MeasurementError, match="none that can be read"):
         agreement([None], [1.0])
