@@ -8,8 +8,10 @@ ADAPTERS = "adapters"
 RESULTS = "results"
 CACHE = "cache"
 CHECKPOINTS = "checkpoints"
-RESPONSES = "responses"
 LOG_NAME = "log.txt"
+RESPONSES = "responses"
+TOKENS = "tokens.json"
+JUDGE_TOKENS = "judge-tokens.json"
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:
