@@ -25,6 +25,7 @@ from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
 from milp_search.personalize.chat_prompts import Prompts, load_prompts
 from milp_search.personalize.run import Split, queries_of
+from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.spec import StudySpec
 
 PAID_TOKENS = "paid_tokens"
@@ -104,6 +105,11 @@ class ChatRunner:
             split,
             lambda: tplp_predictions(run, queries),
         )
+        if job.kind == "test":
+            users = [target.user for target in self.task.targets]
+            count = self.spec.examples
+            kept = chosen_examples(predictions.items, users, count, job.trial, job.seed)
+            write_examples(self.folder, kept)
         found = measure(predictions, names)
         return {**found, PAID_TOKENS: Measurement(float(model.paid), 0.0)}
 

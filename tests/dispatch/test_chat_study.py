@@ -15,6 +15,7 @@ import pytest
 
 from endpoint.server import Handler, Server, answer, content, refuse, serving
 from milp_search.core.trial import TrialStatus
+from milp_search.study.examples import read_examples
 from milp_search.study.study import Study
 
 STUDY = """\
@@ -102,6 +103,23 @@ def test_a_study_ends_in_a_front_of_quality_and_token_cost(
     # Every question was put once.
     asked = [json.dumps(body, sort_keys=True) for body in server.asked]
     assert len(asked) == len(set(asked))
+
+
+@pytest.mark.slow
+def test_a_user_is_forgotten_with_examples_and_kept_answers(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with serving(*[short] * 2000) as server:
+        file = study_file(tmp_path, server, trials=2)
+        done = run("run", file, "--out", out, "--local", "--include-examples", 3)
+    assert done.returncode == 0, done.stderr
+    assert {one.user for one in read_examples(out)} == {1, 2, 3}
+    assert list((out / "responses").rglob("*.json"))
+    done = run("forget", out, "--user", "user000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {one.user for one in read_examples(out)} == {2, 3}
+    assert not (out / "responses").exists()
+    assert not [file for file in out.rglob("*") if file.is_file() and b"user000" in
+                file.read_bytes()]  # fmt: skip
 
 
 @pytest.mark.slow
