@@ -237,6 +237,10 @@ def _write_outputs(folder: Path) -> None:
 def _remove_unfinished(folder: Path) -> None:
     """Removes what killed processes left of files and folders that they were writing."""
     _remove_all([*folder.glob("base-*.partial"), *(folder / ADAPTERS).glob("*.partial")])
+    # Stores half written, and those that were put aside damaged.
+    for name in (f"{STORE_NAME}.new*", f"{STORE_NAME}.damaged-*"):
+        for path in folder.glob(name):
+            path.unlink()
     for path in folder.rglob(".*"):
         if path.is_file() and _UNFINISHED.fullmatch(path.name):
             path.unlink()

@@ -184,8 +184,9 @@ def test_who_taught_only_the_base_takes_the_base_and_what_lies_on_it(folder: Pat
 
 
 @pytest.mark.slow
-def test_checkpoints_watches_and_kept_answers_go(folder: Path) -> None:
-    for name in ("checkpoints/trial-0/a", "responses/b", "results/search-00009-0.watch"):
+def test_checkpoints_watches_kept_answers_and_other_stores_go(folder: Path) -> None:
+    for name in ("checkpoints/trial-0/a", "responses/b", "results/search-00009-0.watch",
+                 "study.sqlite3.damaged-1", "study.sqlite3.new-wal"):  # fmt: skip
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("someone's words")
     assert forget(folder, "u1")[0] == 0
