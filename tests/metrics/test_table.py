@@ -46,7 +46,7 @@ def test_the_metrics_are_the_announced_ones() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=str)
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
 def test_every_metric_measures_each_of_its_kinds(metric: Metric) -> None:
     for kind in metric.kinds:
         measured = measure(of_kind(kind), [metric.name])[metric.name]
@@ -55,14 +55,14 @@ def test_every_metric_measures_each_of_its_kinds(metric: Metric) -> None:
         assert len(measured.per_user) == (0 if metric.name.startswith("judge_") else 2)
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=str)
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
 def test_every_metric_refuses_the_other_kinds(metric: Metric) -> None:
     for kind in TEXTS.keys() - metric.kinds:
         with pytest.raises(SpecError, match=f"expected metrics for a {kind} task"):
             measure(of_kind(kind), [metric.name])
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=str)
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
 def test_every_metric_that_needs_generations_says_so(metric: Metric) -> None:
     made = of_kind(next(iter(metric.kinds)), generated=False)
     made = predictions(
