@@ -1,6 +1,7 @@
 # make run    sets everything up and runs the quick start
 # make test   sets everything up and runs all tests
 # make check  what CI runs: linters, types, layers, all tests
+# make soak   hours: the whole fault matrix, and 2,000 trials with random failures
 # make quick  linters and the tests that need no model, in under 30 seconds
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ RUN ?= runs/quickstart
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run test check quick lint setup
+.PHONY: run test check soak quick lint setup
 
 setup: $(READY)
 
@@ -40,6 +41,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pydoclint --quiet milp_search scripts benchmarks
 	$(BIN)/lint-imports
+
+soak: $(READY)
+	MILP_SOAK=1 $(BIN)/python -m pytest tests/faults
+	$(BIN)/python benchmarks/soak/run.py
 
 quick: $(READY)
 	$(BIN)/ruff format --check

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
 
 from milp_search.core.errors import InputError
+from milp_search.core.printable import printable
 
 BAD_INPUT = 2
 
@@ -29,6 +32,9 @@ Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of training s
 Parallel = Annotated[int | None, typer.Option("--parallel", help="Workers side by side.")]
 BaseModel = Annotated[
     str | None, typer.Option("--base-model", help="embedded, a folder or a hub name.")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the base model.")
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="Data file or folder, of one study.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -55,6 +61,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of search and training.")] = None,
     parallel: Parallel = None,
     base_model: BaseModel = None,
+    trust_remote_code: TrustRemoteCode = False,
     data: Data = None,
     device: Device = None,
     ray_address: RayAddress = None,
@@ -64,7 +71,9 @@ def run(
     ] = False,
 ) -> None:
     """Run a study to its end: search, final tests, report and adapters."""
-    given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
+    given = _overrides(
+        trials, parallel, base_model, trust_remote_code, data, device, ray_address, local
+    )
     spec = _spec(study, given if seed is None else {**given, "seed": seed})
     from milp_search.dispatch.drive import prepare, run_study
 
@@ -110,7 +119,7 @@ def report(folder: Folder) -> None:
 
     with Study.open(folder, read_only=True) as study:
         write_tables(study)
-        print(write_report(study))
+        _say(write_report(study))
 
 
 @app.command()
@@ -130,7 +139,7 @@ def export(
     from milp_search.dispatch.show import copy_adapters
 
     for path in copy_adapters(folder, to):
-        print(path)
+        _say(path)
 
 
 @app.command()
@@ -147,6 +156,7 @@ def compare(
     trials: Annotated[int | None, typer.Option(help="Budget of each search.")] = None,
     parallel: Parallel = None,
     base_model: BaseModel = None,
+    trust_remote_code: TrustRemoteCode = False,
     data: Data = None,
     paper: Annotated[str | None, typer.Option(help="The paper's data set to stand beside.")] = None,
     device: Device = None,
@@ -154,7 +164,9 @@ def compare(
     local: Local = False,
 ) -> None:
     """Make a table of the papers on your data; goes on where it was interrupted."""
-    given = _overrides(trials, parallel, base_model, data, device, ray_address, local)
+    given = _overrides(
+        trials, parallel, base_model, trust_remote_code, data, device, ray_address, local
+    )
     from milp_search.dispatch.comparison.command import compare_studies
 
     raise typer.Exit(compare_studies(studies, table, out, seeds, paper, given, _console()))
@@ -182,13 +194,16 @@ def analyze(
     ] = None,
     parallel: Parallel = None,
     base_model: BaseModel = None,
+    trust_remote_code: TrustRemoteCode = False,
     data: Data = None,
     device: Device = None,
     ray_address: RayAddress = None,
     local: Local = False,
 ) -> None:
     """Make an analysis of the papers on your data; goes on where it was interrupted."""
-    given = _overrides(None, parallel, base_model, data, device, ray_address, local)
+    given = _overrides(
+        None, parallel, base_model, trust_remote_code, data, device, ray_address, local
+    )
     from milp_search.dispatch.comparison.command import analyze_study
 
     raise typer.Exit(analyze_study(study, figure, out, seeds, levels, given, _console()))
@@ -199,7 +214,7 @@ def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Check a study or space file."""
     from milp_search.dispatch.show import check_file
 
-    print(check_file(file))
+    _say(check_file(file))
 
 
 @app.command("list")
@@ -222,20 +237,32 @@ def doctor() -> None:
 
 def main() -> None:
     """Runs the command line; bad input exits with code 2 and one message."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # A running study sends lines of lesser levels to its own log.
+    screen = logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    screen.setFormatter(_PlainFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[screen])
     # JAX warns of every fork; those of Ray and of subprocess run another program at once.
     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+    # Until a study runs, whose driver stops gently.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         app()
     except InputError as error:
-        print(f"milp-search: {error}", file=sys.stderr)
+        print(printable(f"milp-search: {error}"), file=sys.stderr)
         sys.exit(BAD_INPUT)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _overrides(
     trials: int | None,
     parallel: int | None,
     base_model: str | None,
+    trust_remote_code: bool,
     data: Path | None,
     device: str | None,
     ray_address: str | None,
@@ -246,6 +273,7 @@ def _overrides(
         "budget.trials": trials,
         "dispatch.parallel": parallel,
         "base_model": base_model,
+        "trust_remote_code": True if trust_remote_code else None,
         "data.path": None if data is None else str(data),
         "dispatch.device": device,
         "dispatch.ray_address": ray_address,
@@ -262,11 +290,20 @@ def _spec(study: Path, overrides: dict[str, Any]) -> Any:
 
 
 def _console() -> Any:
-    from rich.console import Console
+    from milp_search.dispatch.console import plain_console
 
-    console = Console()
-    # A pipe or file has no width of its own; tables should not be folded for it.
-    return console if console.is_terminal else Console(width=max(console.width, 160))
+    return plain_console()
+
+
+def _say(line: object) -> None:
+    print(printable(str(line)))
+
+
+class _PlainFormatter(logging.Formatter):
+    """Writes records so that no text in them steers the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _finish(code: int, folder: Path) -> None:
@@ -274,5 +311,5 @@ def _finish(code: int, folder: Path) -> None:
 
     if code in (0, 3):
         print_front(folder, _console())
-        print(f"Report: {folder / 'report.html'}")
+        _say(f"Report: {folder / 'report.html'}")
     raise typer.Exit(code)

@@ -20,6 +20,7 @@ from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.adapters.quantised import is_quantised
 from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan
+from milp_search.core.private_files import keep_private
 from milp_search.core.settings import TrainingSettings
 
 BaseTraining = Literal["lora", "full"]
@@ -69,13 +70,18 @@ def fit_base(
     else:
         adapter = trainer.train([job])[0]
         save_adapter(partial, adapter, base.shape, base.name, masked=base.masked)
+    keep_private(partial)
     partial.rename(folder)
 
 
-def load_fitted_base(base: BaseModel, mode: BaseTraining, folder: Path) -> BaseModel:
+def load_fitted_base(
+    base: BaseModel, mode: BaseTraining, folder: Path, *, trust_remote_code: bool = False
+) -> BaseModel:
     """Returns the base that `fit_base` wrote; a task LoRA is merged into the base given."""
     if mode == "full":
-        fitted = load_base_model(str(folder), device=str(base.device))
+        fitted = load_base_model(
+            str(folder), device=str(base.device), trust_remote_code=trust_remote_code
+        )
         return replace(fitted, name=base.name)
     merge_task_adapter(base, folder)
     return as_base_model(base.name, base.model, base.tokenizer)

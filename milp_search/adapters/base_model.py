@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from milp_search.adapters.model_files import require_plain_config, require_safetensors
 from milp_search.adapters.quantised import loading_options
 from milp_search.adapters.shape import model_shape
-from milp_search.adapters.supported import is_encoder, require_supported
+from milp_search.adapters.supported import is_encoder, own_code, require_supported
 from milp_search.core.errors import ModelError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.settings import BasePrecision
@@ -61,23 +63,28 @@ class BaseModel:
 
 
 def load_base_model(
-    name: str = EMBEDDED, *, device: str = "auto", precision: BasePrecision = "auto"
+    name: str = EMBEDDED,
+    *,
+    device: str = "auto",
+    precision: BasePrecision = "auto",
+    trust_remote_code: bool = False,
 ) -> BaseModel:
     """Returns the model by hub name, folder, or `embedded`.
 
     On CUDA the base is bfloat16, on the CPU float32, unless its weights are to be quantised;
-    adapters are float32 always. Code that comes with a model is never run. Raises ModelError if
-    the folder or name cannot be read as a whole language model, is of a kind that cannot be
-    searched, or cannot be quantised here.
+    adapters are float32 always. Code that comes with a model is run where it is trusted only.
+    Raises ModelError if the folder or name cannot be read as a whole language model, is of a kind
+    that cannot be searched, or cannot be quantised here.
     """
     place = resolve_device(device)
     quantising = loading_options(precision, place)
-    kind = _kind(read_config(name))
+    kind = _kind(read_config(name, trust_remote_code=trust_remote_code))
+    require_weights(name)
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
-    tokenizer = read_tokenizer(name)
+    tokenizer = read_tokenizer(name, trust_remote_code=trust_remote_code)
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    model, loading = _read(kind, name, **options, **quantising)
+    model, loading = _read(kind, name, trust_remote_code, **options, **quantising)
     if loading["missing_keys"]:
         # transformers would go on with random numbers in their place.
         raise _unreadable(name, f"no weights for {sorted(loading['missing_keys'])[0]}")
@@ -134,29 +141,37 @@ def longest_text(config: Any) -> int | None:
     return positions - int(config.pad_token_id) - 1
 
 
-def read_shape(name: str) -> ModelShape:
+def read_shape(name: str, *, trust_remote_code: bool = False) -> ModelShape:
     """Returns a model's shape from its configuration alone, without reading weights."""
-    return model_shape(_without_weights(name))
+    return model_shape(_without_weights(name, trust_remote_code))
 
 
-def parameter_count(name: str) -> int:
+def parameter_count(name: str, *, trust_remote_code: bool = False) -> int:
     """Returns how many parameters a model has, from its configuration alone."""
-    return sum(weight.numel() for weight in _without_weights(name).parameters())
+    return sum(weight.numel() for weight in _without_weights(name, trust_remote_code).parameters())
 
 
-def read_config(name: str) -> Any:
+def read_config(name: str, *, trust_remote_code: bool = False) -> Any:
     """Returns a model's configuration, without reading weights.
 
     Raises ModelError if it is of a kind that cannot be searched.
     """
-    config = _read(AutoConfig, name)
-    require_supported(name, config)
+    with _readable(name):
+        require_plain_config(name, _source(name))
+    config = _read(AutoConfig, name, trust_remote_code)
+    require_supported(name, config, trust_remote_code=trust_remote_code)
     return config
 
 
-def read_tokenizer(name: str) -> Any:
+def require_weights(name: str) -> None:
+    """Raises ModelError if a model's weights are there in a form only that can run code."""
+    with _readable(name):
+        require_safetensors(name, _source(name))
+
+
+def read_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """Returns a model's tokenizer, as it is."""
-    return _read(AutoTokenizer, name)
+    return _read(AutoTokenizer, name, trust_remote_code)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -203,21 +218,36 @@ def text_fingerprint(base: BaseModel, reading: Sequence[Any] = ()) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _without_weights(name: str) -> Any:
-    config = read_config(name)
-    with torch.device("meta"):
-        return _kind(config).from_config(config)
+def _without_weights(name: str, trust_remote_code: bool) -> Any:
+    config = read_config(name, trust_remote_code=trust_remote_code)
+    with _readable(name), torch.device("meta"):
+        return _kind(config).from_config(config, trust_remote_code=trust_remote_code)
 
 
 def _kind(config: Any) -> Any:
     return AutoModelForMaskedLM if is_encoder(config) else AutoModelForCausalLM
 
 
-def _read(reader: Any, name: str, **options: Any) -> Any:
-    source = str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
+def _source(name: str) -> str:
+    return str(_EMBEDDED_FOLDER) if name == EMBEDDED else name
+
+
+def _read(reader: Any, name: str, trust_remote_code: bool, **options: Any) -> Any:
+    with _readable(name):
+        return reader.from_pretrained(_source(name), trust_remote_code=trust_remote_code, **options)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turns what transformers raises into one message of ours."""
     try:
-        return reader.from_pretrained(source, trust_remote_code=False, **options)
+        yield
+    except ModelError:
+        raise
     except Exception as error:  # transformers raises many kinds; each means "not readable"
+        # So it asks for the consent that nobody gave.
+        if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+            raise own_code(name) from error
         raise _unreadable(name, error) from error
 
 

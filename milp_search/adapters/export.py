@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from milp_search.adapters.jobs import Adapter
@@ -28,7 +29,9 @@ from milp_search.core.model_shape import ModelShape
 from milp_search.core.plan import AdapterPlan
 
 MANIFEST = "manifest.json"
+_WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # PEFT's prefix of every key
+_REMEDY = "Give a folder that `milp-search run` or `milp-search export` wrote."
 
 
 def save_stacks(
@@ -86,19 +89,26 @@ def save_adapter(
         for path, pair in adapter.tensors.items()
         for letter, tensor in zip("AB", pair, strict=True)
     }
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
 
 
 def load_stack(folder: Path, user: str, plan: AdapterPlan) -> tuple[Adapter, ...]:
     """Returns a user's stack from an exported folder, bottom first.
 
-    Raises ModelError if there is no manifest, or it does not know the user.
+    Raises ModelError if there is no manifest, it does not know the user, or names what is no
+    adapter of the folder.
     """
     manifest = read_manifest(folder)
     if user not in manifest["users"]:
         raise ModelError(f"{folder / MANIFEST} has no adapters for the user asked for")
     names = manifest["users"][user]
-    return tuple(_load_adapter(folder / Path(name).name, name, plan) for name in names)
+    if not isinstance(names, list) or not all(map(_is_plain_name, names)):
+        raise ModelError(
+            f"{folder / MANIFEST} names an adapter by a path: expected the name of a folder "
+            "beside it",
+            remedy=_REMEDY,
+        )
+    return tuple(_load_adapter(folder / name, name, plan) for name in names)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -106,20 +116,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises ModelError if there is none, or it is not what `save_stacks` writes.
     """
-    remedy = "Give a folder that `milp-search run` or `milp-search export` wrote."
     try:
         manifest: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {folder / MANIFEST}: {error}", remedy=remedy) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot read {folder / MANIFEST}: {error}", remedy=_REMEDY) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("users"), dict):
-        raise ModelError(f"expected an object with `users` in {folder / MANIFEST}", remedy=remedy)
+        raise ModelError(f"expected an object with `users` in {folder / MANIFEST}", remedy=_REMEDY)
     return manifest
 
 
+def _is_plain_name(name: object) -> bool:
+    return isinstance(name, str) and name == Path(name).name and name not in ("", "..")
+
+
 def _load_adapter(folder: Path, key: str, plan: AdapterPlan) -> Adapter:
-    tensors = load_file(folder / "adapter_model.safetensors")
-    paths = sorted({name.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for name in tensors})
-    return Adapter(key, plan, {path: _pair(tensors, path) for path in paths})
+    file = folder / _WEIGHTS
+    try:
+        tensors = load_file(file)
+        paths = sorted({name.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for name in tensors})
+        return Adapter(key, plan, {path: _pair(tensors, path) for path in paths})
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ModelError(f"cannot read the adapter {file}: {error}", remedy=_REMEDY) from error
 
 
 def _pair(tensors: dict[str, torch.Tensor], path: str) -> tuple[torch.Tensor, torch.Tensor]:

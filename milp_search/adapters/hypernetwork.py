@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from milp_search.adapters.additions import Addition, added
+from milp_search.adapters.checkpoints import Checkpoints
 from milp_search.adapters.conditioned import KnownRow, draw_weights, fit_network
 from milp_search.adapters.encoding import PromptEncoder, training_batch
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, TrainJob
@@ -101,7 +102,10 @@ class Hypernetwork(nn.Module):
 
 
 def fit_hypernetwork(
-    trainer: AdapterTrainer, job: TrainJob, profiles: Sequence[torch.Tensor]
+    trainer: AdapterTrainer,
+    job: TrainJob,
+    profiles: Sequence[torch.Tensor],
+    checkpoints: Checkpoints | None = None,
 ) -> Hypernetwork:
     """Returns a hypernetwork trained end to end on a job's examples, one profile vector for each.
 
@@ -123,5 +127,5 @@ def fit_hypernetwork(
             rows = [row.text for row in batch]
             return token_losses(base.model, *training_batch(rows, pad, base.device))
 
-    fit_network(network, trainer, job, known, losses)
+    fit_network(network, trainer, job, known, losses, checkpoints)
     return network

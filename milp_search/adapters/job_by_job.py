@@ -17,6 +17,7 @@ from milp_search.adapters.lora import (
     parameters,
     read_weights,
 )
+from milp_search.core.heartbeat import beat
 from milp_search.core.plan import AdapterPlan
 
 _PREDICT_TOKENS = 8192  # ours: bounds one forward pass of evaluation (rows x length)
@@ -86,6 +87,7 @@ def in_batches(
     """Returns one answer per row, in order, however the rows are batched."""
     answers: dict[int, T] = {}
     for places in _batches(rows, tokens):
+        beat()
         batch = [rows[place] for place in places]
         answers.update(zip(places, answer(batch), strict=True))
     return [answers[place] for place in range(len(rows))]

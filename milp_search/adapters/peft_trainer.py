@@ -21,6 +21,7 @@ from milp_search.adapters.job_by_job import in_batches, predict_jobs, predict_to
 from milp_search.adapters.jobs import Adapter, Answer, Example, PredictJob, TrainJob
 from milp_search.adapters.lora import generator
 from milp_search.adapters.text_vectors import TextVectors
+from milp_search.core.heartbeat import beat
 from milp_search.core.settings import TrainingSettings
 
 
@@ -153,6 +154,7 @@ def fit(
     size = max((settings.micro_batch or settings.batch_size) >> halvings, 1)
     losses = []
     for rows in steps:
+        beat()
         supervised = sum(row.supervised for row in rows)
         total = torch.zeros((), device=weights[0].device)
         for first in range(0, len(rows), size):

@@ -11,9 +11,11 @@ from torch.nn.functional import cosine_similarity
 
 from milp_search.adapters.additions import Addition, added
 from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.checkpoints import Checkpoints
 from milp_search.adapters.encoding import Encoded, PromptEncoder, training_batch
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, Example, TrainJob
 from milp_search.adapters.peft_trainer import fit, step_plan, token_losses
+from milp_search.adapters.reusing_trainer import adapter_digest, training_content
 
 _TOKENS = 8192  # ours: bounds the pass that composes (rows x length); older texts are left out
 
@@ -31,16 +33,27 @@ class Pieces:
     gates: Mapping[str, torch.Tensor] = field(repr=False)
 
 
-def train_gates(trainer: AdapterTrainer, adapter: Adapter, job: TrainJob) -> Pieces:
+def train_gates(
+    trainer: AdapterTrainer, adapter: Adapter, job: TrainJob, checkpoints: Checkpoints | None = None
+) -> Pieces:
     """Returns the adapter's pieces, each with a gate trained while base and adapter are frozen.
 
     A map answers `W x + sigmoid(g x) s B A x` for each token's input `x`, with s the plan's
     scaling. Gates start at 0, which halves every piece, and learn the job's examples by AdamW as
     the trainer's settings say; without steps they stay there. Of the job, examples, order and
-    length count; the gates live inside the trainer's base while this runs.
+    length count; the gates live inside the trainer's base while this runs. Gates that an earlier
+    attempt has learned come from the checkpoints.
 
     Source: Tan et al. 2024a (PER-PCS), post-hoc gates.
     """
+    if checkpoints is None:
+        return Pieces(adapter, _gates(trainer, adapter, job))
+    content = [*training_content(job, trainer.settings), adapter_digest(adapter)]
+    learned = checkpoints.learned("gates", content, lambda: _gates(trainer, adapter, job))
+    return Pieces(adapter, learned)
+
+
+def _gates(trainer: AdapterTrainer, adapter: Adapter, job: TrainJob) -> dict[str, torch.Tensor]:
     base, settings, scaling = trainer.base, trainer.settings, adapter.plan.alpha_over_rank
     gates = {
         path: nn.Parameter(torch.zeros(a.shape[1], device=base.device))
@@ -58,7 +71,7 @@ def train_gates(trainer: AdapterTrainer, adapter: Adapter, job: TrainJob) -> Pie
 
     with added(base, additions):
         fit([*gates.values()], steps, summed, settings, trainer.halvings)
-    return Pieces(adapter, {path: gate.detach().cpu() for path, gate in gates.items()})
+    return {path: gate.detach().cpu() for path, gate in gates.items()}
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,7 +29,7 @@ class ReusingTrainer:
     """An `AdapterTrainer` that asks the cache first and another trainer for the rest.
 
     Adapters are kept as they are, float32, so that one from the cache is the one first trained,
-    bit for bit. Only jobs said to be reusable are looked up, each by its content.
+    bit for bit. Jobs are looked up by their content: those said to be reusable, or all.
 
     Args:
         inner: Trains, predicts and embeds what is not in the cache.
@@ -36,6 +37,7 @@ class ReusingTrainer:
         base_fingerprint: The fingerprint of the inner trainer's base model.
         local_mib: A user's adapter is kept up to this size: there are many, and few are asked for
             again. A community's is always kept.
+        every: Whether jobs that no other trial asks for are looked up and kept as well.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class ReusingTrainer:
         cache: StageCache,
         base_fingerprint: str,
         local_mib: float = 8.0,
+        *,
+        every: bool = False,
     ):
         self.inner, self.cache, self.base_fingerprint = inner, cache, base_fingerprint
-        self._local_bytes = local_mib * _MIB
+        self._local_bytes, self._every = local_mib * _MIB, every
         self._digests: WeakKeyDictionary[Adapter, str] = WeakKeyDictionary()
 
     @property
@@ -75,14 +79,14 @@ class ReusingTrainer:
     def train(self, jobs: Sequence[TrainJob]) -> list[Adapter]:
         """Returns one adapter per job, in order; equal reusable jobs are one training."""
         # Jobs that are not to be reused have a name of their own, their place.
-        names = [self._key(job) if _reusable(job) else str(n) for n, job in enumerate(jobs)]
+        names = [self._key(job) if self._reusable(job) else str(n) for n, job in enumerate(jobs)]
         done: dict[str, Adapter] = {}
         missing: dict[str, TrainJob] = {}
         for name, job in zip(names, jobs, strict=True):
             if name in done or name in missing:
                 self.cache.count(_kind(job), hit=True)
                 continue
-            kept = self._kept(name, job) if _reusable(job) else None
+            kept = self._kept(name, job) if self._reusable(job) else None
             if kept is None:
                 missing[name] = job
             else:
@@ -90,7 +94,7 @@ class ReusingTrainer:
         trained = self.inner.train([*missing.values()]) if missing else []
         for (name, job), adapter in zip(missing.items(), trained, strict=True):
             done[name] = adapter
-            if _reusable(job):
+            if self._reusable(job):
                 self._keep(name, job, adapter)
         return [done[name] for name in names]
 
@@ -114,6 +118,10 @@ class ReusingTrainer:
         places = {text: place for place, text in enumerate(distinct)}
         return vectors[[places[text] for text in texts]]
 
+    def _reusable(self, job: TrainJob) -> bool:
+        # Without rank or examples there is nothing to train.
+        return (self._every or job.reusable) and job.plan.total_rank > 0 and bool(job.examples)
+
     def _kept(self, key: str, job: TrainJob) -> Adapter | None:
         entry = self.cache.get(_kind(job), key)
         if entry is None:
@@ -130,30 +138,35 @@ class ReusingTrainer:
 
     def _key(self, job: TrainJob) -> str:
         """Returns the job's content key: equal for jobs that must give the same adapter."""
-        settings = asdict(self.settings).items()
         return content_key(
             "train",
             self.base_fingerprint,
-            {name: value for name, value in settings if name not in _NOT_TRAINING},
-            job.key,
-            [(example.prompt, example.response) for example in job.examples],
-            asdict(job.plan),
-            [job.seed, job.epochs, job.steps, job.shuffle],
+            *training_content(job, self.settings),
             [self._digest(adapter) for adapter in job.below],
             None if job.start is None else self._digest(job.start),
         )
 
     def _digest(self, adapter: Adapter) -> str:
-        """Returns what decides the adapter's effect, its key aside."""
         if adapter not in self._digests:
-            plan = asdict(adapter.plan)
-            self._digests[adapter] = content_key(plan, tensors_digest(_named(adapter)))
+            self._digests[adapter] = adapter_digest(adapter)
         return self._digests[adapter]
 
 
-def _reusable(job: TrainJob) -> bool:
-    # Without rank or examples there is nothing to train.
-    return job.reusable and job.plan.total_rank > 0 and bool(job.examples)
+def adapter_digest(adapter: Adapter) -> str:
+    """Returns what decides the adapter's effect, its key aside."""
+    return content_key(asdict(adapter.plan), tensors_digest(_named(adapter)))
+
+
+def training_content(job: TrainJob, settings: TrainingSettings) -> list[Any]:
+    """Returns what decides a job's training beside the base and the adapters it begins with."""
+    values = asdict(settings).items()
+    return [
+        {name: value for name, value in values if name not in _NOT_TRAINING},
+        job.key,
+        [(example.prompt, example.response) for example in job.examples],
+        asdict(job.plan),
+        [job.seed, job.epochs, job.steps, job.shuffle],
+    ]
 
 
 def _kind(job: TrainJob) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 
 from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.checkpoints import Checkpoints
 from milp_search.adapters.conditioned import KnownRow, fit_network
 from milp_search.adapters.encoding import (
     Encoded,
@@ -27,7 +28,10 @@ _SHARE = 8  # ours: a soft prompt takes at most the 8th part of a short window
 
 
 def fit_encoder(
-    trainer: AdapterTrainer, job: TrainJob, pasts: Sequence[torch.Tensor]
+    trainer: AdapterTrainer,
+    job: TrainJob,
+    pasts: Sequence[torch.Tensor],
+    checkpoints: Checkpoints | None = None,
 ) -> UserEncoder:
     """Returns an encoder trained through the frozen base on a job's examples, one past for each.
 
@@ -40,7 +44,11 @@ def fit_encoder(
     encoder = fresh_encoder(base, width, _vectors(settings), job.seed)
     prompted = _Prompted(base, encoder, settings)
     rows = [prompted.row(*pair) for pair in zip(job.examples, pasts, strict=True)]
-    fit_network(encoder, trainer, job, rows, lambda batch: prompted.losses(batch)[0])
+
+    def losses(batch: Sequence[KnownRow]) -> torch.Tensor:
+        return prompted.losses(batch)[0]
+
+    fit_network(encoder, trainer, job, rows, losses, checkpoints)
     return encoder
 
 

@@ -20,6 +20,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from errno import ELOOP
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +49,20 @@ class StageCache:
 
     Args:
         folder: Where entries lie; made when the first one is written.
-        limit_mib: Bound on the files; the entries longest unused go first.
+        limit_mib: Bound on the files; the entries longest unused go first. Infinity keeps all.
         memory_mib: Bound on the entries that this process also holds in memory.
+        beside: A cache on the same disk whose entries need not be written twice: one that is
+            there already becomes a second name of the same file, which lives as long as either.
     """
 
-    def __init__(self, folder: Path, limit_mib: float = 1024, memory_mib: float = 64):
-        self.folder, self.limit = folder, int(limit_mib * _MIB)
+    def __init__(
+        self,
+        folder: Path,
+        limit_mib: float = 1024,
+        memory_mib: float = 64,
+        beside: StageCache | None = None,
+    ):
+        self.folder, self.limit, self.beside = folder, limit_mib * _MIB, beside
         self._recent = RecentEntries(int(memory_mib * _MIB))
         self._written = self.limit  # the first entry written measures the folder
         self._counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -84,7 +94,7 @@ class StageCache:
                 self._recent.add((kind, key), entry)
         if entry is not None:
             with suppress(OSError):
-                os.utime(self._path(kind, key))
+                os.utime(self.path(kind, key))
         self.count(kind, hit=entry is not None)
         return entry
 
@@ -95,6 +105,8 @@ class StageCache:
 
         An entry larger than a quarter of the bound is not kept: it would drive out the others.
         """
+        if self._linked(kind, key):
+            return
         # Clones: what is kept must not change, and tensors that share memory are not written.
         kept = {
             name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
@@ -106,14 +118,14 @@ class StageCache:
         content = save(kept, {"facts": text, "digest": _digest(kept, text)})
         try:
             self._make_room(len(content))
-            _write(self._path(kind, key), content)
+            _write(self.path(kind, key), content)
         except FileNotFoundError:
             pass  # another process made room, and took what was not yet in its place
         except OSError as error:
             self._tell_once(error)
 
     def _read(self, kind: str, key: str) -> Entry | None:
-        path = self._path(kind, key)
+        path = self.path(kind, key)
         try:
             # In one go: `safe_open` opens a file twice, and between it may be gone or another.
             content = path.read_bytes()
@@ -128,6 +140,20 @@ class StageCache:
             with suppress(OSError):
                 path.unlink()
             return None
+
+    def _linked(self, kind: str, key: str) -> bool:
+        """Returns whether the entry is here without being written, for it lies beside."""
+        if self.beside is None:
+            return False
+        source, place = self.beside.path(kind, key), self.path(kind, key)
+        try:
+            _make_folders(place)
+            os.link(source, place)
+        except FileExistsError:
+            return True
+        except OSError:  # it is not there, or this disk knows no second names
+            return False
+        return True
 
     def _make_room(self, size: int) -> None:
         """Removes the files longest unused where the folder would be over its bound."""
@@ -145,7 +171,8 @@ class StageCache:
                 path.unlink()
             excess -= bytes_
 
-    def _path(self, kind: str, key: str) -> Path:
+    def path(self, kind: str, key: str) -> Path:
+        """Returns where an entry lies, or would."""
         return self.folder / kind / f"{key}.safetensors"
 
     def _tell_once(self, error: OSError) -> None:
@@ -176,8 +203,7 @@ def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
 
 def _write(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all; no fsync, for a damaged entry is found by its digest."""
-    for folder in (path.parent.parent, path.parent):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folders(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with open(descriptor, "wb") as file:
@@ -187,3 +213,13 @@ def _write(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _make_folders(path: Path) -> None:
+    """Makes the folders of a file that are missing, each for its owner alone."""
+    missing = [*takewhile(lambda folder: not folder.exists(), path.parents)]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for folder in (path.parent.parent, path.parent):
+        if folder.is_symlink():
+            raise OSError(ELOOP, f"{folder} is a link to another place")

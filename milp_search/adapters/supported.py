@@ -23,12 +23,13 @@ def is_encoder(config: Any) -> bool:
     return config.model_type in ENCODERS and not getattr(config, "is_decoder", False)
 
 
-def require_supported(name: str, config: Any) -> None:
+def require_supported(name: str, config: Any, *, trust_remote_code: bool = False) -> None:
     """Refuses kinds of models that nothing here can train.
 
     Args:
         name: What the user called the model.
         config: Its configuration.
+        trust_remote_code: Whether code that comes with the model may be run.
 
     Raises:
         ModelError: It is an encoder-decoder, a mixture of experts, or no language model.
@@ -47,12 +48,26 @@ def require_supported(name: str, config: Any) -> None:
             "feed-forward linear maps in every layer, and LoRA cannot be placed on experts here",
             remedy=f"Use the dense model of the family, or {_DECODERS}.",
         )
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in ENCODERS:
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind in ENCODERS:
+        return
+    if "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or ()):
         raise ModelError(
             f"base model {name!r} ({kind}) is neither a causal language model nor one of the "
             f"encoders {', '.join(ENCODERS)}",
             remedy=_RATHER,
         )
+    if not trust_remote_code:
+        raise own_code(name)
+
+
+def own_code(name: str) -> ModelError:
+    """Returns the refusal of a model that only runs by code of its own."""
+    return ModelError(
+        f"base model {name!r} comes with code of its own (auto_map), which has to be run to load "
+        "it, with your rights and over your data",
+        remedy="Read that code, then allow it by --trust-remote-code, or by trust_remote_code: "
+        f"true in the study file. Or use {_DECODERS}.",
+    )
 
 
 def _expert_counts(config: dict[str, Any]) -> Iterator[int]:

@@ -97,8 +97,8 @@ def _sentence_model(name: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModel.from_pretrained(name, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model = AutoModel.from_pretrained(name, trust_remote_code=False, use_safetensors=True)
     except Exception as error:  # transformers raises many kinds; each means "not readable"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from milp_search.core.plan import AdapterPlan
 
+# ours: the deepest language models have a few hundred layers.
+MAX_LAYERS = 1024
+
 
 @dataclass(frozen=True)
 class LinearMap:

@@ -85,7 +85,8 @@ class TrialStatus(StrEnum):
 class Failure:
     """Why a trial ended without measurements.
 
-    `kind` is one of `exception`, `out_of_memory`, `non_finite`, `lost_worker`, `hang`, `told`.
+    `kind` is one of `exception`, `out_of_memory`, `non_finite`, `lost_worker`, `lost_driver`,
+    `hang` and `told`.
     """
 
     kind: str

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from milp_search.core.errors import DataError, Location
 from milp_search.data.read_json import type_name
+
+_SHOWN = 20  # ours: more keys are not read by anyone
 
 
 def as_object(value: object, at: Location) -> Mapping[str, Any]:
@@ -55,9 +59,12 @@ def require(record: Mapping[str, Any], key: str, at: Location) -> Any:
     """
     if key in record:
         return record[key]
-    near = difflib.get_close_matches(key, record, n=1)
+    # Of a record with a million keys the first ones will do.
+    names = [reprlib.repr(name) for name in islice(record, _SHOWN)]
+    near = difflib.get_close_matches(key, [*islice(record, _SHOWN)], n=1)
+    more = ", ..." if len(record) > _SHOWN else ""
     raise DataError(
-        f"expected the key {key!r}, got {sorted(record)}",
+        f"expected the key {key!r}, got [{', '.join(sorted(names))}{more}]",
         at=at,
         remedy=f"Did you mean {near[0]!r}?" if near else f"Add {key!r} to the record.",
     )

@@ -30,8 +30,8 @@ def _load(name: str) -> Iterator[Iterator[object]]:
             splits = datasets.load_dataset("json", data_files=name)
         else:
             splits = datasets.load_dataset(name.removeprefix("hub:"))
-    except (OSError, ValueError) as error:
-        # The library's own errors derive from these two; its message names the reason.
+    except (OSError, ValueError, RuntimeError) as error:
+        # The library's own errors derive from the first two; a loading script is the third.
         raise DataError(
             f"cannot load the hub data set: {error}",
             at=Location(name),

@@ -9,7 +9,6 @@ Source: LaMP (Salemi et al. 2024), Appendix; the tasks after LaMP_5 are stand-in
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,10 +111,10 @@ def instruction(task: LampTask, question: str, at: Location) -> str:
 
 def labels_of(task: LampTask, question: str) -> tuple[str, ...]:
     """Returns the labels: the bracketed list in the instruction, else the task's own."""
-    listed = re.search(r"\[([^\]]+)\]", question.split(task.marker)[0])
-    if task.kind != "classification" or not listed:
+    listed, closed, _ = question.split(task.marker)[0].partition("[")[2].partition("]")
+    if task.kind != "classification" or not (listed and closed):
         return task.labels
-    return tuple(label.strip() for label in listed[1].split(","))
+    return tuple(label.strip() for label in listed.split(","))
 
 
 def profile_pair(task: LampTask, prefix: str, item: Any, at: Location) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from milp_search.data.source import Source
 Round = tuple[str, str]
 
 _ERROR_TEXT = "Error Networking, check your network"
-_ROLE = re.compile(r'^\s*"?\s*(?:Doctor|Patient|Assistant|User|AI)\s*:\s*')
+_ROLE = re.compile(r'^\s*(?:"\s*)?(?:Doctor|Patient|Assistant|User|AI)\s*:\s*')
 
 
 def read_malp(source: Source, settings: DataSettings) -> Population:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,23 +21,35 @@ from milp_search.core.errors import DataError, Location
 
 Located = tuple[Location, Any]
 
+# ours: the largest data set we know, LaMP's e-mails, has half of it, and it has to fit in memory.
+MAX_BYTES = 4 * 2**30
+# Python itself refuses to convert integers of more than 4300 digits.
+MAX_DIGITS = 100
+
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
 
 
 def read_bytes(file: Path) -> bytes:
     """Returns the file's bytes without a byte order mark.
 
-    Raises DataError if the file cannot be read.
+    Raises DataError if the file cannot be read, or is larger than any data set.
     """
     try:
-        return file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        size = file.stat().st_size
+        content = b"" if size > MAX_BYTES else file.read_bytes()
     except OSError as error:
         raise DataError(
             f"cannot read the file: {error.strerror}",
             at=Location(file),
             remedy="Check the path and the permissions.",
         ) from error
+    if size > MAX_BYTES:
+        raise DataError(
+            f"expected a file of at most {MAX_BYTES} bytes, got {size}",
+            at=Location(file),
+            remedy="Check that this is the file you meant, or take a part of it.",
+        )
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def decode(raw: bytes, file: Path, *, first_line: int = 1) -> str:
@@ -164,22 +179,54 @@ def _decode_value(text: str, position: int, places: _Places) -> tuple[Any, int]:
         # The end of the text may be reported as the place before it.
         at = places.at(max(error.pos, position))
         raise DataError(f"bad JSON: {error.msg}", at=at, remedy="Correct the syntax.") from error
-    except RecursionError as error:
-        raise _too_deep(places.at(position)) from error
+    except (RecursionError, _RefusedValue) as error:
+        raise _refusal(error, places.at(position)) from error
 
 
 def _parse_line(text: str, file: Path, number: int) -> Any:
     try:
-        return json.loads(text)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise DataError(
             f"bad JSON: {error.msg}",
             at=Location(file, number, error.colno),
             remedy="Each line has to hold one JSON object.",
         ) from error
-    except RecursionError as error:
-        raise _too_deep(Location(file, number)) from error
+    except (RecursionError, _RefusedValue) as error:
+        raise _refusal(error, Location(file, number)) from error
 
 
-def _too_deep(at: Location) -> DataError:
-    return DataError("JSON is nested too deeply", at=at, remedy="Flatten the record.")
+class _RefusedValue(ValueError):
+    """What JSON's grammar, or Python's reading of it, allows and no data set means."""
+
+
+def _refusal(error: Exception, at: Location) -> DataError:
+    if isinstance(error, RecursionError):
+        return DataError("JSON is nested too deeply", at=at, remedy="Flatten the record.")
+    return DataError(str(error), at=at, remedy="Correct the record.")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        again = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise _RefusedValue(f"expected each key once, got {reprlib.repr(again)} again")
+    return values
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise _RefusedValue(f"expected a number of at most {MAX_DIGITS} digits, got {len(text)}")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _RefusedValue(f"expected a finite number, got {reprlib.repr(text)}")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_finite, parse_constant=_finite
+)

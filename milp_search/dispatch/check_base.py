@@ -6,6 +6,7 @@ from milp_search.adapters.base_model import (
     read_config,
     read_tokenizer,
     require_positions,
+    require_weights,
     resolve_device,
 )
 from milp_search.adapters.chat_template import chat_frame, require_room
@@ -30,7 +31,9 @@ def check_base(spec: StudySpec, space: Space, task: PersonalizationTask) -> None
     Raises:
         ModelError: What the base lacks.
     """
-    config, training = read_config(spec.base_model), spec.training
+    trust, training = spec.trust_remote_code, spec.training
+    config = read_config(spec.base_model, trust_remote_code=trust)
+    require_weights(spec.base_model)
     if spec.base_precision != "auto" and spec.dispatch.ray_address is None:
         # The machines of a cluster are not known here; each looks at itself.
         require_quantising(spec.base_precision, resolve_device(workers_device(spec)))
@@ -39,7 +42,9 @@ def check_base(spec: StudySpec, space: Space, task: PersonalizationTask) -> None
         require_choices(spec.base_model, task.choices)
         _require_no_writing(spec, space)
     else:
-        frame = chat_frame(read_tokenizer(spec.base_model), training.chat_template)
+        frame = chat_frame(
+            read_tokenizer(spec.base_model, trust_remote_code=trust), training.chat_template
+        )
         require_room(frame, training.max_length, training.max_new_tokens)
 
 

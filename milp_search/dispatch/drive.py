@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -24,10 +24,12 @@ from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
 from milp_search.dispatch.check_base import check_base, workers_device
+from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.local import run_local
 from milp_search.dispatch.memory import shared_memory_mib
 from milp_search.dispatch.progress import Progress, ended
 from milp_search.dispatch.source import StudySource, largest_pack
+from milp_search.dispatch.study_log import logged
 from milp_search.dispatch.worker import (
     TRAINABLE_PARAMS,
     RunnerFactory,
@@ -51,6 +53,8 @@ NO_TRIAL_SUCCEEDED = 3
 
 # ours: the rest is for what else goes through the object store.
 _SHARED_PART = 0.8
+
+_WAITING = "Waiting for the workers of the driver before to end ..."
 
 MakeSpace = Callable[[SearchSpace, PersonalizationTask], Space]
 """Makes the rows of a table, or a part of it, of a search space."""
@@ -88,7 +92,7 @@ def prepare(
         InputError: Something that the study file names cannot be read or does not fit.
     """
     with _placed(file, "base_model"):
-        shape = read_shape(spec.base_model)
+        shape = read_shape(spec.base_model, trust_remote_code=spec.trust_remote_code)
     with _placed(file, "space"):
         named = load_search_space(spec.space, layers=shape.layers)
     with _placed(file, "data"):
@@ -155,6 +159,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "data": task.name,
             "data_fingerprint": task.fingerprint,
             "base_model": spec.base_model,
+            "trust_remote_code": spec.trust_remote_code,
             "workers": 1 if spec.dispatch.local else spec.dispatch.parallel,
         },
     ) as study:
@@ -190,13 +195,15 @@ def resume_study(folder: Path, console: Console) -> int:
 
 def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Console) -> int:
     """Runs a study's remaining jobs, then writes its outputs; returns the exit code."""
-    if spec.training.base_training != "none" and task.others:
-        console.print(f"Base stage ({spec.training.base_training}) on {len(task.others)} users ...")
-        staged_base(study.folder, spec, task, workers_device(spec))
     progress = Progress(study, spec.budget.trials, console)
     source = StudySource(study, spec, on_change=progress.show)
-    source.adopt()
-    with _stopping_on_signals(source, console) as signals:
+    with logged(study.folder), _stopping_on_signals(source, console) as signals:
+        wait_for_workers(study.folder, lambda: console.print(_WAITING))
+        if spec.training.base_training != "none" and task.others:
+            stage = f"Base stage ({spec.training.base_training}) on {len(task.others)} users ..."
+            console.print(stage)
+            staged_base(study.folder, spec, task, workers_device(spec))
+        source.adopt()
         try:
             execute(source, study.folder, spec, task, console)
         finally:
@@ -216,20 +223,20 @@ def execute(
     source: StudySource, folder: Path, spec: StudySpec, task: PersonalizationTask, console: Console
 ) -> None:
     """Runs jobs until there are none: in this process, or through Ray Tune."""
-    settings = spec.dispatch
+    settings, epoch = spec.dispatch, source.study.state.epoch
     reason = unpacked(spec)
     if settings.trainer == "packed" and reason is not None:
         console.print(f"Plain PEFT trains one adapter after another: no packed path ({reason}).")
     packs = f"in packs of up to {largest_pack(settings, spec.batch)}"
     if settings.local:
         console.print(f"Running trials in this process, {packs}.")
-        run_local(source, RunnerFactory(folder)())
+        run_local(source, RunnerFactory(folder, epoch=epoch)())
         return
     # Ray takes seconds to import and is not needed for local runs.
     from milp_search.dispatch.ray_tune import ray_settings, run_with_ray
 
     console.print(f"Running trials on {settings.parallel} workers through Ray Tune, {packs}.")
-    make_runner = sharing_factory(folder.absolute(), spec, task)
+    make_runner = replace(sharing_factory(folder.absolute(), spec, task), epoch=epoch)
     placed = make_runner.placed
     shared_mib = 0.0 if placed is None else placed.size_mib
     run_with_ray(source, make_runner=make_runner, settings=ray_settings(settings, shared_mib))
@@ -241,7 +248,10 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
     Where this machine's shared memory is too small for it, or its weights are quantised, each
     worker reads its own.
     """
-    if spec.base_precision != "auto" or is_quantised(read_config(spec.base_model)):
+    # The classes of a model's own code are known to the process only that has read it.
+    if spec.trust_remote_code or spec.base_precision != "auto":
+        return RunnerFactory(folder)
+    if is_quantised(read_config(spec.base_model)):
         return RunnerFactory(folder)
     base, stage = staged_base(folder, spec, task, workers_device(spec))
     settings = spec.dispatch
@@ -260,7 +270,8 @@ def unpacked(spec: StudySpec) -> str | None:
     """Returns in a word why the study's base has no packed path, None where it has one."""
     if spec.base_precision != "auto":
         return f"{spec.base_precision} weights"
-    return unknown_blocks(read_config(spec.base_model), spec.training.max_length)
+    config = read_config(spec.base_model, trust_remote_code=spec.trust_remote_code)
+    return unknown_blocks(config, spec.training.max_length)
 
 
 def installed_versions() -> dict[str, str]:
@@ -280,18 +291,18 @@ def _installed(name: str) -> bool:
 def _stopping_on_signals(source: StudySource, console: Console) -> Iterator[list[int]]:
     """Stops asking at the first SIGINT or SIGTERM; the second ends running trials, the third all.
 
-    Yields the signals that came. Everything that was told is on disk already, so that leaving at
-    once loses nothing but the trials in flight.
+    Where no trial runs the first is the second. Yields the signals that came. Everything that was
+    told is on disk already, so that leaving at once loses nothing but the trials in flight.
     """
     came: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
         came.append(number)
         source.stopping = True
-        if len(came) == 2:
-            raise KeyboardInterrupt
         if len(came) > 2:
             os._exit(128 + number)
+        if len(came) == 2 or not source.busy:
+            raise KeyboardInterrupt
         console.print("\nStopping: running trials may end. Again to leave at once.")
 
     if threading.current_thread() is not threading.main_thread():

@@ -23,7 +23,10 @@ def print_dry_run(prepared: Prepared, console: Console) -> None:
     """Prints trials, parameters, and the expected time and disk space."""
     spec, space, task = prepared.spec, prepared.space, prepared.task
     device, precision = spec.dispatch.device, spec.base_precision
-    base = load_base_model(spec.base_model, device=device, precision=precision)
+    trust = spec.trust_remote_code
+    base = load_base_model(
+        spec.base_model, device=device, precision=precision, trust_remote_code=trust
+    )
     expected = estimate(spec, task, base, sample_plans(space, spec.method, len(task.targets)))
     table = Table("parameter", "values", title=f"{spec.name}: {space.size:,} arms")
     for parameter in space.parameters:

@@ -7,8 +7,15 @@ from pathlib import Path
 ADAPTERS = "adapters"
 RESULTS = "results"
 CACHE = "cache"
+CHECKPOINTS = "checkpoints"
+LOG_NAME = "log.txt"
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:
     """Returns where a trial's adapters lie."""
     return folder / ADAPTERS / f"trial-{trial}"
+
+
+def checkpoints_folder(folder: Path, trial: int, seed: int | None = None) -> Path:
+    """Returns where the stages of a trial lie while it runs, or of its test with a seed."""
+    return folder / CHECKPOINTS / (f"trial-{trial}" + ("" if seed is None else f"-seed{seed}"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from milp_search.core.plan import TrialPlan, plan_from_dict
@@ -92,9 +94,17 @@ def outcome_from_dict(values: Mapping[str, Any]) -> Outcome:
     )
 
 
+def raised_at(error: BaseException) -> str:
+    """Returns an exception's type and where it was raised, which quotes nobody's text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    return f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+
+
 RunPack = Callable[[Pack], list[Outcome]]
-"""Runs a pack in the process that it is called in and returns one outcome per job, in order; never
-raises, failures are outcomes."""
+"""Runs a pack in the process that it is called in and returns one outcome per job, in order; the
+failure of a job is an outcome."""
 
 
 class JobSource(Protocol):

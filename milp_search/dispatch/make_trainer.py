@@ -24,7 +24,8 @@ from milp_search.study.spec import DispatchSettings, StudySpec
 
 def make_cache(spec: StudySpec, folder: Path) -> StageCache | None:
     """Returns the cache in a study's folder that its trials share, None where none is wanted."""
-    return StageCache(folder / CACHE) if spec.dispatch.reuse else None
+    settings = spec.dispatch
+    return StageCache(folder / CACHE, settings.cache_gib * 1024) if settings.reuse else None
 
 
 def make_trainer(

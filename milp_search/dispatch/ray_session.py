@@ -7,20 +7,22 @@ import math
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants, ray_logging
+from ray._private import ray_constants, ray_logging, services
 
+from milp_search.dispatch.ray_authentication import require_authentication
 from milp_search.dispatch.ray_tune import RayError, RaySettings
+from milp_search.dispatch.temporary_folder import temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +114,11 @@ def _own_session(settings: RaySettings) -> Iterator[dict[str, object]]:
     # replaces 127.0.0.1 and listens on every interface. The attribute is for this process, which
     # has read the variable already, the variable for those that Ray starts.
     loopback = attribute(ray_constants, "ENABLE_RAY_CLUSTER", False)
+    # Ctrl-C in a terminal, and what ends a whole group, are for us: Ray must outlive the trials.
+    popen = partial(services.ConsolePopen, process_group=0)
+    apart = attribute(services, "ConsolePopen", popen)
     variables = {"RAY_AUTH_TOKEN": _TOKEN, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
-    with loopback, environment(variables), _folder() as folder:
+    with loopback, apart, environment(variables), _short_folder() as folder:
         yield {
             # Not "auto": neither RAY_ADDRESS nor a session of someone else is to be joined.
             "address": "local",
@@ -128,18 +133,11 @@ def _own_session(settings: RaySettings) -> Iterator[dict[str, object]]:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    """Yields a temporary folder that only this user can read."""
+def _short_folder() -> Iterator[Path]:
     parent = tempfile.gettempdir()
-    if len(parent) > _LONGEST_TEMPORARY_FOLDER:
-        parent = "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix="milp-", dir=parent))
-    try:
+    with temporary_folder("/tmp" if len(parent) > _LONGEST_TEMPORARY_FOLDER else parent) as folder:
         # Ray makes the folder that it is given readable for all.
         yield folder / "r"
-    finally:
-        # Ray's processes may still be writing their last lines.
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def reachable(address: str) -> str:
@@ -149,6 +147,7 @@ def reachable(address: str) -> str:
             f"expected the address of a cluster's head, got one of Ray Client, {address}",
             remedy="start milp-search on the cluster (`ray job submit -- ...`), with address auto",
         )
+    require_authentication(address)
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():
         try:

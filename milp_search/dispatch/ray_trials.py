@@ -7,7 +7,6 @@ import logging
 import re
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from milp_search.core.errors import MilpSearchError
 from milp_search.core.trial import Failure
 from milp_search.dispatch.jobs import (
     Job,
@@ -26,16 +26,21 @@ from milp_search.dispatch.jobs import (
     RunPack,
     job_from_dict,
     outcome_from_dict,
+    raised_at,
 )
 from milp_search.dispatch.ray_session import signal_handlers_kept
-from milp_search.dispatch.ray_tune import RaySettings
+from milp_search.dispatch.ray_tune import RayError, RaySettings
+from milp_search.dispatch.temporary_folder import temporary_folder
 
 logger = logging.getLogger(__name__)
 
 # What crosses between driver and workers is JSON text: Tune flattens, copies and inspects the
 # dictionaries that it is given.
-_TERMINAL_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
-_PACK, _OUTCOMES = "pack", "outcomes"
+_PACK, _OUTCOMES, _NO_RUNNER = "pack", "outcomes", "no_runner"
+
+# What Ray tells of a worker that ended by itself, and of an exception out of one that lives.
+_EXIT_DETAIL = re.compile(r"exit detail: ([^\n.]{1,200})")
+_RAISED = re.compile(r"^([\w.]+)(?::|$)", re.MULTILINE)
 
 
 def tune_packs(
@@ -48,7 +53,7 @@ def tune_packs(
     trials = _Trials(source)
     worker = tune.with_parameters(_Worker, make_runner=make_runner)
     resources = {"cpu": settings.cpus_per_trial, "gpu": settings.gpus_per_trial}
-    with tempfile.TemporaryDirectory(prefix="milp-tune-") as storage, signal_handlers_kept():
+    with temporary_folder(tempfile.gettempdir()) as storage, signal_handlers_kept():
         tuner = tune.Tuner(
             tune.with_resources(worker, resources),
             tune_config=tune.TuneConfig(
@@ -61,7 +66,7 @@ def tune_packs(
             ),
             run_config=tune.RunConfig(
                 name="milp-search",
-                storage_path=storage,
+                storage_path=str(storage),
                 failure_config=tune.FailureConfig(max_failures=0),
                 # A step is a whole pack: there is nothing to save.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -85,18 +90,22 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        outcomes = [outcome.as_dict() for outcome in self._outcomes()]
+        if self._run_pack is None:
+            try:
+                self._run_pack = self._make_runner()
+            # Every trial would fail for this one reason, which is none of theirs.
+            except Exception as error:
+                known = isinstance(error, MilpSearchError)
+                return {_NO_RUNNER: str(error) if known else raised_at(error), "done": True}
+        outcomes = [outcome.as_dict() for outcome in self._outcomes(self._run_pack)]
         return {_OUTCOMES: json.dumps(outcomes), "done": True}
 
-    def _outcomes(self) -> list[Outcome]:
+    def _outcomes(self, run_pack: RunPack) -> list[Outcome]:
         started = time.monotonic()
         try:
-            if self._run_pack is None:
-                self._run_pack = self._make_runner()
-            return self._run_pack(self._pack)
-        # The boundary of a trial: a runner that cannot be made fails its jobs, not the study.
-        except Exception as error:
-            failure = Failure("exception", f"{error!r}\n{traceback.format_exc()}")
+            return run_pack(self._pack)
+        except Exception as error:  # the boundary of a trial
+            failure = Failure("exception", raised_at(error))
             count = len(self._pack)
             return [Outcome({}, failure, (time.monotonic() - started) / count, count)] * count
 
@@ -108,6 +117,7 @@ class _Trials:
         self._source = source
         self._out: dict[str, Pack] = {}
         self._ended: list[tuple[Job, Outcome]] = []
+        self._no_runner: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles what it is given for a restore that we never use.
@@ -133,10 +143,19 @@ class _Trials:
         pack = self._out.get(trial_id, ())
         self.end(trial_id, [Outcome({}, failure, pack=len(pack))] * len(pack))
 
+    def give_up(self, reason: str) -> None:
+        """Notes that a worker cannot run anything; its pack stays unfinished."""
+        self._no_runner = reason
+
     def deliver(self) -> None:
-        """Hands the noted outcomes to the source."""
+        """Hands the noted outcomes to the source; RayError if a worker cannot run anything."""
         while self._ended:
             self._source.done(*self._ended.pop(0))
+        if self._no_runner is not None:
+            raise RayError(
+                f"a worker could not begin: {self._no_runner}",
+                remedy="Nothing is lost: mend the cause, then resume the study.",
+            )
 
 
 class _PackSearcher(Searcher):  # type: ignore[misc]
@@ -152,7 +171,9 @@ class _PackSearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        if not error and result is not None:
+        if not error and result is not None and _NO_RUNNER in result:
+            self._trials.give_up(result[_NO_RUNNER])
+        elif not error and result is not None:
             outcomes = json.loads(result[_OUTCOMES])
             self._trials.end(trial_id, [outcome_from_dict(values) for values in outcomes])
 
@@ -184,13 +205,19 @@ class _Deliver(tune.Callback):  # type: ignore[misc]
 
 
 def _failure(trial: TuneTrial) -> Failure:
-    """Returns why a pack has no outcomes; what its runner raises is an outcome already."""
+    """Returns why a pack has no outcomes; what its runner raises is an outcome already.
+
+    Of Ray's text, which may hold anything, only what cannot quote a user is taken over.
+    """
     text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
-    # The first line is Tune's count of failures.
-    reason = _TERMINAL_ESCAPE.sub("", text.partition("\n")[2])
+    if "OutOfMemoryError" in text:
+        return Failure("out_of_memory", "Ray ended its worker: the machine's memory was used up")
     # So Ray begins a traceback out of a worker that lives; of a dead one there is none.
-    kind = "exception" if "ray::" in reason else "lost_worker"
-    return Failure(kind, reason)
+    if "ray::" in text:
+        raised = _RAISED.findall(text)
+        return Failure("exception", f"{raised[-1] if raised else 'an exception'} in Ray's worker")
+    detail = _EXIT_DETAIL.search(text)
+    return Failure("lost_worker", detail[1] if detail else "its worker process ended")
 
 
 class _KeepWorkers(FIFOScheduler):  # type: ignore[misc]

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from milp_search.core.errors import StudyError
 from milp_search.core.methods import METHODS
+from milp_search.core.private_files import keep_private
 from milp_search.core.trial import Measurement, Trial
 from milp_search.data.formats import FORMATS
 from milp_search.dispatch.folders import adapters_folder
@@ -133,6 +134,7 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
     stages = sorted(folder.glob("base-*"))
     for source in (*sources, *stages):
         shutil.copytree(source, to / source.relative_to(folder), dirs_exist_ok=True)
+        keep_private(to / source.relative_to(folder))
     return [to / source.relative_to(folder) for source in sources]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections import deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice, takewhile
@@ -15,17 +15,27 @@ from typing import Any, Literal, final
 
 from milp_search.core.trial import Failure, Trial, TrialStatus
 from milp_search.dispatch.asking import Asking
+from milp_search.dispatch.checkpoints import drop_checkpoints, remove_empty, sweep_checkpoints
 from milp_search.dispatch.folders import RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
 from milp_search.dispatch.memory import plans_that_fit, worker_memory_mib
+from milp_search.dispatch.watchdog import hung, left_watches
 from milp_search.search.proposal import SpaceExhausted
 from milp_search.space.row_space import RowSpace
 from milp_search.study.reuse import reuse_text
 from milp_search.study.spec import DispatchSettings, StudySpec
 from milp_search.study.study import Study
 
-# How often a job is tried again after each kind of failure (DESIGN.md, "The truth").
-RETRIES = {"lost_worker": 3, "out_of_memory": 1, "exception": 1, "hang": 1, "non_finite": 0}
+# How often a job is tried again after each kind of failure, whatever else befell it.
+# A driver may be killed for many reasons that are none of a trial's: it has more patience.
+RETRIES = {
+    "lost_driver": 9,
+    "lost_worker": 3,
+    "out_of_memory": 1,
+    "exception": 1,
+    "hang": 1,
+    "non_finite": 0,
+}
 
 # ours: progress, and a gentle stop, come once a pack; more plans gain little.
 LARGEST_PACK = 8
@@ -55,6 +65,10 @@ class StudySource:
         self._queue: deque[Job] = deque()
         self._largest = 1  # how many jobs of the queue may go together
         self._running: set[str] = set()
+        # By which failure the attempt before was lost, for trials that are to begin another;
+        # and the kinds of failure of final tests, of which the store tells only the good end.
+        self._after: dict[int, Failure] = {}
+        self._lost_tests: dict[tuple[int, int], list[str]] = defaultdict(list)
         self._exhausted = False
         self._tests_queued = False
         self._asking = Asking(study)
@@ -65,11 +79,12 @@ class StudySource:
         An ask ahead that the earlier driver had begun is made before: with what it knew then.
         """
         ahead = self._asked_again()
-        for job, outcome in _results(self.study.folder):
+        for job, outcome in self._left():
             # A final test that failed is begun anew, with all others, when the search is over.
             lost = job.kind == "test" and outcome.failure is not None
             if not lost and not self._known(job):
                 self.done(job, outcome)
+        sweep_checkpoints(self.study)
         queued = {job.trial for job in self._queue}
         self._queue.extend(
             self._search_job(trial, self._next_attempt(trial))
@@ -78,6 +93,11 @@ class StudySource:
         )
         self._queue.extend(self._search_job(trial, 0) for trial in ahead)
         self._largest = largest_pack(self.spec.dispatch, len(self._queue))
+
+    @property
+    def busy(self) -> bool:
+        """Whether jobs are out."""
+        return bool(self._running)
 
     @property
     def finished(self) -> bool:
@@ -94,7 +114,7 @@ class StudySource:
         pack = tuple(self._queue.popleft() for _ in range(self._pack_size()))
         for job in pack:
             if job.kind != "test":
-                self.study.start(job.trial, job.attempt)
+                self.study.start(job.trial, job.attempt, after=self._after.pop(job.trial, None))
             self._running.add(job.name)
         if pack and not self._queue and self._may_look_ahead:
             self._asking.begin(self._missing, ahead=True)
@@ -103,10 +123,18 @@ class StudySource:
     def done(self, job: Job, outcome: Outcome) -> None:
         """Takes a job's outcome: tells the study, or queues another attempt."""
         self._running.discard(job.name)
+        if outcome.failure is not None and outcome.failure.kind == "lost_worker":
+            # Its process may have died after it had ended: others of its pack were at work still.
+            outcome = _kept(self.study.folder, job) or outcome
         if outcome.failure is None:
             self._succeeded(job, outcome)
-        elif not self._retried(job, outcome.failure):
-            self._failed(job, outcome)
+            over = True
+        else:
+            over = not self._lost(job, outcome.failure, outcome.duration_s)
+        if over:
+            drop_checkpoints(self.study.folder, job)
+        if over and not self._running:
+            remove_empty(self.study.folder)
         self._on_change()
 
     def _fill(self) -> None:
@@ -225,30 +253,66 @@ class StudySource:
         )
         self._prune()
 
-    def _retried(self, job: Job, failure: Failure) -> bool:
-        """Queues another attempt where the failure's kind allows one more."""
-        if job.attempt >= RETRIES.get(failure.kind, 0):
-            return False
-        halvings = job.halvings + (failure.kind == "out_of_memory")
-        self._queue.appendleft(replace(job, attempt=job.attempt + 1, halvings=halvings))
-        _logger.info("trial %d lost an attempt (%s); trying again", job.trial, failure.kind)
-        return True
+    def _lost(self, job: Job, failure: Failure, duration_s: float | None) -> bool:
+        """Queues another attempt where the failure's kind allows one more, else fails the trial.
 
-    def _failed(self, job: Job, outcome: Outcome) -> None:
-        assert outcome.failure is not None
-        kind, reason = outcome.failure.kind, outcome.failure.reason
+        Returns whether there is another.
+        """
+        if failure.kind == "lost_worker":
+            failure = hung(self.study.folder, job) or failure
+        kind, reason = failure.kind, failure.reason
+        if self._lost_before(job).count(kind) < RETRIES.get(kind, 0):
+            _logger.info("trial %d lost an attempt (%s: %s); again", job.trial, kind, reason)
+            self._try_again(job, failure)
+            return True
         _logger.info("%s of trial %d failed (%s): %s", job.kind, job.trial, kind, reason)
         if job.kind != "test":
-            self.study.fail(job.trial, reason, kind, outcome.duration_s)
+            self.study.fail(job.trial, reason, kind, duration_s)
+        return False
+
+    def _lost_before(self, job: Job) -> Sequence[str]:
+        """Returns the kinds of failure that earlier attempts of a job were lost by."""
+        if job.kind == "test":
+            return self._lost_tests[job.trial, job.seed]
+        return self.study.state.lost.get(job.trial, ())
+
+    def _try_again(self, job: Job, failure: Failure) -> None:
+        halvings = job.halvings + (failure.kind == "out_of_memory")
+        self._queue.appendleft(replace(job, attempt=job.attempt + 1, halvings=halvings))
+        if job.kind == "test":
+            self._lost_tests[job.trial, job.seed].append(failure.kind)
+        else:
+            self._after[job.trial] = failure
+
+    def _left(self) -> list[tuple[Job, Outcome]]:
+        """Returns how jobs of earlier drivers ended: by their result files, then their watches."""
+        found = _results(self.study.folder)
+        told = {job.name for job, _ in found}
+        for path, watch in left_watches(self.study.folder):
+            failure = watch.hung
+            if failure is not None:
+                _logger.info("the driver before hung, %s:\n%s", failure.reason, watch.stacks)
+            elif self.spec.dispatch.local and len(watch.pack) == 1:
+                # The driver died in the middle of this trial, which may be why. Of several in a
+                # pack nobody knows which; the next attempts go alone. A worker of Ray dies with
+                # its driver through no fault of its own, and by itself while the driver sees it.
+                failure = Failure("lost_driver", "the driver was killed in the middle of it")
+            if failure is not None:
+                lost = Outcome({}, failure, pack=len(watch.pack))
+                found += [(job, lost) for job in watch.pack if job.name not in told]
+            path.unlink(missing_ok=True)
+        return found
 
     def _known(self, job: Job) -> bool:
         """Whether the study has heard of a job's end, or never asked for it."""
-        if job.kind == "test":
-            return job.seed in self.study.tests(job.trial)
         known = {trial.index: trial for trial in self.study.trials}
         trial = known.get(job.trial)
+        if trial is None:
+            return True
+        if job.kind == "test":
+            return job.seed in self.study.tests(job.trial)
         last = self.study.attempt(job.trial)
-        return trial is None or trial.status.terminal or job.attempt != last
+        return trial.status.terminal or job.attempt != last
 
     def _prune(self) -> None:
         """Removes the adapters of trials that are off the front: they can never come back."""
@@ -260,11 +324,25 @@ class StudySource:
 
 def _results(folder: Path) -> list[tuple[Job, Outcome]]:
     """Returns the result files of a study in order of name; unreadable ones are left out."""
-    found = []
-    for path in sorted((folder / RESULTS).glob("*.json")):
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            found.append((job_from_dict(content["job"]), outcome_from_dict(content["outcome"])))
-        except (OSError, ValueError, KeyError, TypeError):
-            _logger.warning("ignoring the unreadable result file %s", path.name)
-    return found
+    found = (_result(path) for path in sorted((folder / RESULTS).glob("*.json")))
+    return [result for result in found if result is not None]
+
+
+def _kept(folder: Path, job: Job) -> Outcome | None:
+    """Returns the good end of a job that is on disk, None where there is none."""
+    path = folder / RESULTS / f"{job.name}.json"
+    result = _result(path) if path.exists() else None
+    return None if result is None or result[1].failure is not None else result[1]
+
+
+def _result(path: Path) -> tuple[Job, Outcome] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        job, outcome = job_from_dict(content["job"]), outcome_from_dict(content["outcome"])
+        if type(job.trial) is not int or job.kind not in ("search", "test", "row"):
+            raise ValueError("not a job of ours")
+    # Whatever stands there instead of what a worker writes.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _logger.warning("ignoring the unreadable result file %s", path.name)
+        return None
+    return job, outcome

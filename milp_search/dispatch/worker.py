@@ -17,21 +17,26 @@ import torch
 
 from milp_search.adapters.base_fit import fit_base, load_fitted_base
 from milp_search.adapters.base_model import BaseModel, load_base_model, text_fingerprint
+from milp_search.adapters.checkpoints import Checkpoints
 from milp_search.adapters.export import save_stacks
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
 from milp_search.adapters.placed_base import PlacedBase, rebuild_base
 from milp_search.adapters.stage_cache import StageCache
-from milp_search.core.errors import MeasurementError, MilpSearchError
+from milp_search.core.errors import InputError, MeasurementError, MilpSearchError, StudyError
 from milp_search.core.model_shape import trainable_parameters
 from milp_search.core.plan import TrialPlan
+from milp_search.core.private_files import appending, keep_private, own_folder, refuse_link
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
-from milp_search.dispatch.folders import RESULTS, adapters_folder
-from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
+from milp_search.dispatch.checkpoints import job_checkpoints
+from milp_search.dispatch.fence import at_work
+from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
+from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack, raised_at
 from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.dispatch.rendezvous import train_together
+from milp_search.dispatch.watchdog import watched
 from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.base_stage import base_examples, base_stage_key
 from milp_search.personalize.global_chain import even_share
@@ -60,21 +65,42 @@ class RunnerFactory:
         placed: The base model, after the base stage, where it need not be read from disk: through
             Ray its arrays come into all workers of a machine as one memory.
         stage: The folder of the base stage, None where the study has none.
+        epoch: The driver's; its workers stop working once another driver has taken over.
     """
 
     folder: Path
     placed: PlacedBase | None = None
     stage: Path | None = None
+    epoch: int | None = None
 
     def __call__(self) -> RunPack:
-        """Returns a function that runs the study's packs in this process."""
+        """Makes a function that runs the study's packs in this process.
+
+        Returns:
+            The function.
+
+        Raises:
+            StudyError: It cannot be made; the traceback is in the study's log.
+        """
+        try:
+            return self._runner().run
+        except InputError:
+            raise
+        except Exception as error:
+            log_failure(self.folder, "worker", error)
+            raise StudyError(
+                f"expected a worker to load model and data, got {describe_failure(error).reason}",
+                remedy=f"Look into {self.folder / LOG_NAME}, then resume the study.",
+            ) from error
+
+    def _runner(self) -> TrialRunner:
         spec = load_study_spec(self.folder / SPEC_NAME)
         # No more threads than cores set aside: those that wait for one another are slow.
         torch.set_num_threads(max(int(spec.dispatch.cpus_per_trial), 1))
-        if self.placed is None:
-            return TrialRunner(self.folder, spec).run
-        base = rebuild_base(self.placed, spec.dispatch.device)
-        return TrialRunner(self.folder, spec, (base, self.stage)).run
+        staged = None
+        if self.placed is not None:
+            staged = rebuild_base(self.placed, spec.dispatch.device), self.stage
+        return TrialRunner(self.folder, spec, staged, self.epoch)
 
 
 class TrialRunner:
@@ -84,9 +110,13 @@ class TrialRunner:
     """
 
     def __init__(
-        self, folder: Path, spec: StudySpec, staged: tuple[BaseModel, Path | None] | None = None
+        self,
+        folder: Path,
+        spec: StudySpec,
+        staged: tuple[BaseModel, Path | None] | None = None,
+        epoch: int | None = None,
     ):
-        self.folder, self.spec = folder, spec
+        self.folder, self.spec, self.epoch = folder, spec, epoch
         self._given = staged
 
     @cached_property
@@ -121,13 +151,30 @@ class TrialRunner:
         """Trains jobs together and keeps each one's outcome in the study's folder.
 
         A job that fails fails alone, and failures are outcomes too.
+
+        Args:
+            pack: The jobs.
+
+        Returns:
+            One outcome per job, in order.
+
+        Raises:
+            StudyError: Another driver runs the study by now.
         """
+        dispatch = self.spec.dispatch
+        with (
+            at_work(self.folder, self.epoch),
+            watched(self.folder, pack, dispatch.hang_after_s, dispatch.time_limit_s),
+        ):
+            return self._run(pack)
+
+    def _run(self, pack: Pack) -> list[Outcome]:
         if self.cache is not None:
             self.cache.reset_counts()
         start = time.monotonic()
         try:
             self.trainer.halvings = max(job.halvings for job in pack)
-            plans = [partial(self._measured, job) for job in pack]
+            plans = [partial(self._measured, job, len(pack), start) for job in pack]
             results = train_together(self.trainer, plans)
         except Exception as error:  # the trial boundary: whatever happened, the study goes on
             results = [error] * len(pack)
@@ -148,24 +195,35 @@ class TrialRunner:
     ) -> tuple[Mapping[str, Measurement], Stacks]:
         """Trains a plan and returns what it measures on a split, and the adapters."""
         self.trainer.halvings = halvings
-        return self._evaluated(plan, seed, split, self.trainer)
+        return self._evaluated(self.run_of(plan, seed), split)
 
     def run_of(self, plan: TrialPlan, seed: int) -> Run:
         """Returns what a method is given to train a plan."""
         settings = self.spec.training
         return Run(self.task, plan, self.trainer, settings, seed, self.cache, self._fingerprint)
 
-    def _measured(self, job: Job, trainer: AdapterTrainer) -> Mapping[str, Measurement]:
+    def _measured(
+        self, job: Job, pack: int, start: float, trainer: AdapterTrainer
+    ) -> Mapping[str, Measurement]:
         split: Split = "validation" if job.kind == "search" else "test"
-        measurements, stacks = self._evaluated(job.plan, job.seed, split, trainer)
+        place = job_checkpoints(self.folder, job)
+        checkpoints = Checkpoints.open(place, self._fingerprint, self.cache)
+        run = replace(
+            self.run_of(job.plan, job.seed),
+            trainer=checkpoints.behind(trainer),
+            checkpoints=checkpoints,
+        )
+        measurements, stacks = self._evaluated(run, split)
         if job.kind == "search":
             self._keep_adapters(job, stacks)
+        if pack > 1:
+            # Others of the pack may still work for long: should they, or their process, come to
+            # grief, this one is done. Its share of the time is not known before all have ended.
+            duration_s = (time.monotonic() - start) / pack
+            write_outcome(self.folder, job, Outcome(measurements, None, duration_s, pack))
         return measurements
 
-    def _evaluated(
-        self, plan: TrialPlan, seed: int, split: Split, trainer: AdapterTrainer
-    ) -> tuple[Mapping[str, Measurement], Stacks]:
-        run = replace(self.run_of(plan, seed), trainer=trainer)
+    def _evaluated(self, run: Run, split: Split) -> tuple[Mapping[str, Measurement], Stacks]:
         names = measured_metrics(self.spec)
         metrics = metrics_for(names, self.task.kind)
         trained = train(run)
@@ -178,8 +236,9 @@ class TrialRunner:
             retention=any(metric.needs_retention for metric in metrics),
         )
         measurements = measure(predictions, names)
-        maps = self.base.shape.targets(plan.adapter.target_maps)
-        parameters = Measurement(float(trainable_parameters(plan.adapter, maps)), 0.0)
+        adapter = run.plan.adapter
+        maps = self.base.shape.targets(adapter.target_maps)
+        parameters = Measurement(float(trainable_parameters(adapter, maps)), 0.0)
         return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks
 
     def _ended(
@@ -187,7 +246,7 @@ class TrialRunner:
     ) -> Outcome:
         """Returns the outcome with the result in it, which is on disk already."""
         if isinstance(result, Exception):
-            log_failure(self.folder, job, result)
+            log_failure(self.folder, job.name, result)
             outcome = replace(outcome, failure=describe_failure(result))
         else:
             outcome = replace(outcome, measurements=result)
@@ -198,7 +257,9 @@ class TrialRunner:
         """Writes the trial's adapters, complete or not at all."""
         folder = adapters_folder(self.folder, job.trial)
         unfinished = folder.with_name(folder.name + ".partial")
+        own_folder(folder.parent)
         for old in (unfinished, folder):
+            refuse_link(old)
             shutil.rmtree(old, ignore_errors=True)
         facts = {
             "trial": job.trial,
@@ -213,6 +274,7 @@ class TrialRunner:
             "scaling": "PEFT's: every adapter of a stack adds alpha / r * B A to its linear map",
         }
         save_stacks(unfinished, stacks, self.base.shape, facts, masked=self.base.masked)
+        keep_private(unfinished)
         unfinished.rename(folder)
 
     def _chat_template(self) -> str | None:
@@ -236,7 +298,10 @@ def staged_base(
     device is the study file's where left out.
     """
     device = device or spec.dispatch.device
-    base = load_base_model(spec.base_model, device=device, precision=spec.base_precision)
+    trust = spec.trust_remote_code
+    base = load_base_model(
+        spec.base_model, device=device, precision=spec.base_precision, trust_remote_code=trust
+    )
     mode = spec.training.base_training
     if mode == "none" or not task.others:
         return base, None
@@ -245,8 +310,8 @@ def staged_base(
     stage = folder / f"base-{key}"
     if not stage.exists():
         fit_base(base, base_examples(task), spec.training, spec.seed, stage, task.choices)
-        base = load_base_model(spec.base_model, device=device)
-    return load_fitted_base(base, mode, stage), stage
+        base = load_base_model(spec.base_model, device=device, trust_remote_code=trust)
+    return load_fitted_base(base, mode, stage, trust_remote_code=trust), stage
 
 
 def measured_metrics(spec: StudySpec) -> list[str]:
@@ -283,27 +348,25 @@ def describe_failure(error: Exception) -> Failure:
         return Failure("non_finite", str(error).splitlines()[0])
     if is_out_of_memory(error):
         return Failure("out_of_memory", type(error).__name__)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(last.filename).name}:{last.lineno}"
-    return Failure("exception", f"{type(error).__name__} at {place}")
+    return Failure("exception", raised_at(error))
 
 
 def write_outcome(folder: Path, job: Job, outcome: Outcome) -> None:
     """Writes a job's result file, complete or not at all."""
-    (folder / RESULTS).mkdir(mode=0o700, exist_ok=True)
+    own_folder(folder / RESULTS)
     content = {"job": job.as_dict(), "outcome": outcome.as_dict()}
     write_whole(folder / RESULTS / f"{job.name}.json", json.dumps(content, default=_plain) + "\n")
 
 
-def log_failure(folder: Path, job: Job, error: Exception) -> None:
-    """Writes an exception's traceback to the study's log.
+def log_failure(folder: Path, name: str, error: Exception) -> None:
+    """Writes the traceback of a job's or worker's exception to the study's log.
 
     Messages may quote users' texts, so only those stand that cannot.
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
     message = f": {error}" if quotes_nobody(error) else ""
-    with open(folder / "log.txt", "a", encoding="utf-8") as log:
-        log.write(f"--- {job.name}\n{frames}{type(error).__name__}{message}\n")
+    with appending(folder / LOG_NAME) as log:
+        log.write(f"--- {name}\n{frames}{type(error).__name__}{message}\n")
 
 
 def quotes_nobody(error: Exception) -> bool:

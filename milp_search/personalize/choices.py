@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 
@@ -36,6 +37,46 @@ def learned(
     if len(set(flat)) < 2:
         return None
     return train_scorer(_features(run, choices), _owners(choices), flat, "hydra", name, run.seed)
+
+
+def kept_scorer(
+    run: Run, name: str, users: Sequence[str], content: Sequence[Any], learn: Callable[[], Scorer]
+) -> Scorer:
+    """Returns the scorer that this content decides, from the run's checkpoints or learned.
+
+    Args:
+        run: Whose checkpoints.
+        name: The scorer's name.
+        users: All from whom it may have learned, in an order that the content decides.
+        content: Plain JSON values.
+        learn: Makes the scorer.
+
+    Returns:
+        The scorer.
+    """
+    if run.checkpoints is None:
+        return learn()
+
+    def tensors() -> Mapping[str, torch.Tensor]:
+        return _tensors(learn(), users)
+
+    return _scorer(run.checkpoints.learned(name, content, tensors), users)
+
+
+def _tensors(scorer: Scorer, users: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Returns a scorer without anybody's name: its users are rows; no scorer is no tensor."""
+    if scorer is None:
+        return {}
+    nothing = torch.zeros_like(scorer.head)  # what a user has from whom nothing was learned
+    own = torch.stack([scorer.own.get(user, nothing) for user in users])
+    return {"layer": scorer.layer, "bias": scorer.bias, "head": scorer.head, "own": own}
+
+
+def _scorer(tensors: Mapping[str, torch.Tensor], users: Sequence[str]) -> Scorer:
+    if not tensors:
+        return None
+    own = dict(zip(users, tensors["own"], strict=True))
+    return FactoredScorer(tensors["layer"], tensors["bias"], tensors["head"], own)
 
 
 def scores(run: Run, scorer: Scorer, choices: Sequence[Choice]) -> list[list[float]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from milp_search.adapters.jobs import Answer, Example, PredictJob
 from milp_search.adapters.prompt import item_text
 from milp_search.core.records import Interaction, UserTask
-from milp_search.personalize.choices import Choice, Scorer, learned, scores
+from milp_search.personalize.choices import Choice, Scorer, kept_scorer, learned, scores
 from milp_search.personalize.method import Run, Trained, as_targets
 from milp_search.personalize.retrieval import (
     examples_with_items,
@@ -69,8 +69,8 @@ def hydra(run: Run) -> Trained:
     if run.plan.retrieved_items == 0:
         return nobody
     known = training_queries(run)
-    reranker = train_reranker(run, known)
-    chooser = train_chooser(run, known, reranker)
+    reranker = _kept(run, "reranker", known, lambda: train_reranker(run, known))
+    chooser = _kept(run, "chooser", known, lambda: train_chooser(run, known, reranker))
 
     def respond(queries: Sequence[Sequence[Interaction]], generate: bool) -> list[list[Answer]]:
         asked = held_out_queries(run, queries)
@@ -83,6 +83,19 @@ def hydra(run: Run) -> Trained:
         return [answers[first:last] for first, last in borders]
 
     return replace(nobody, respond=respond)
+
+
+def _kept(run: Run, name: str, known: Sequence[Query], learn: Callable[[], Scorer]) -> Scorer:
+    """Returns a scorer that learns from the queries, or that an earlier attempt has learned."""
+    users = {query.user.user: query.user for query in known}
+    content = [
+        run.plan.as_dict(),
+        run.seed,
+        asdict(run.trainer.settings),
+        [(query.user.user, query.profile, query.item.query, query.places) for query in known],
+        [[(item.query, item.response) for item in user.history] for user in users.values()],
+    ]
+    return kept_scorer(run, name, [*users], content, learn)
 
 
 def training_queries(run: Run) -> list[Query]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from milp_search.adapters.checkpoints import Checkpoints
 from milp_search.adapters.jobs import Adapter, AdapterTrainer, Answer
 from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.plan import TrialPlan
@@ -25,6 +26,7 @@ class Run:
         cache: Where stages that other trials may ask for are kept; None keeps nothing.
         base_fingerprint: The trainer's base model in the cache's keys; where it is empty, nothing
             that depends on the base is kept here.
+        checkpoints: Where the run's own stages are kept for its next attempt; None keeps none.
     """
 
     task: PersonalizationTask
@@ -34,6 +36,7 @@ class Run:
     seed: int
     cache: StageCache | None = None
     base_fingerprint: str = ""
+    checkpoints: Checkpoints | None = None
 
     def among(self, users: Sequence[UserTask]) -> Run:
         """Returns the run as if these users were the targets."""

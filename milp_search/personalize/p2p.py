@@ -45,7 +45,7 @@ def p2p(run: Run) -> Stacks:
         shuffle=True,
     )
     before = [profile for user in learners for profile in profiles[user.user][:-1]]
-    network = fit_hypernetwork(run.trainer, job, before)
+    network = fit_hypernetwork(run.trainer, job, before, run.checkpoints)
     return {
         user.user: (network.adapter(f"local:{user.user}", profiles[user.user][-1]),)
         for user in targets

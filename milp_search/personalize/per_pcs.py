@@ -66,7 +66,9 @@ def _pool(run: Run, sharing: Sequence[UserTask]) -> Mapping[str, Pieces]:
     shown = run_training_examples(their)
     adapters = tune_on_instructions(their, {}, shuffle=True, examples=shown)
     return {
-        user.user: train_gates(run.trainer, adapters[user.user], _gate_job(run, user, examples))
+        user.user: train_gates(
+            run.trainer, adapters[user.user], _gate_job(run, user, examples), run.checkpoints
+        )
         for user, examples in zip(sharing, shown, strict=True)
     }
 

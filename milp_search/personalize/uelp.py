@@ -40,7 +40,7 @@ def uelp(run: Run) -> Trained:
         shuffle=True,
     )
     before = [history[:place] for history in histories for place in range(len(history))]
-    encoder = fit_encoder(run.trainer, job, before)
+    encoder = fit_encoder(run.trainer, job, before, run.checkpoints)
 
     def respond(queries: Sequence[Sequence[Interaction]], generate: bool) -> list[list[Answer]]:
         asked = run_held_out_examples(run, tuple(tuple(own) for own in queries))

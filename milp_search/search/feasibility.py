@@ -14,7 +14,7 @@ from milp_search.search.orientation import Array
 from milp_search.search.sparse_logit import LinearLogit, sparse_logits
 
 # Failures that say nothing about the plan: it may succeed on another machine at another time.
-_CHANCE = ("lost_worker",)
+_CHANCE = ("lost_worker", "lost_driver")
 # ours: logits of two plans differ by up to about five; more would rule plans out for ever.
 _VARIANCE = 4.0
 # ours: relative to the range of an input, which is about 1.

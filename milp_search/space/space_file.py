@@ -8,15 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from milp_search.core.errors import SpecError
+from milp_search.core.model_shape import MAX_LAYERS
 from milp_search.space.count_readings import CountReading
 from milp_search.space.dimension import SettingError
 from milp_search.space.dimensions import DIMENSIONS
 from milp_search.space.search_space import SearchSpace, TargetMaps, configure
 from milp_search.space.suggestion import suggestion
 from milp_search.space.yaml_reader import YamlDocument, read_yaml, validate
-
-# ours: the deepest language models have a few hundred layers.
-MAX_LAYERS = 1024
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries the spaces inside the package; in a checkout they lie beside it.

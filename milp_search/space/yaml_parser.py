@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, final
@@ -42,6 +43,8 @@ _CONSTANTS = {
 }
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+# The scanner needs minutes for a tag as long as a file.
+_LONG_TAG = re.compile(r"!\S{1024}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
@@ -59,6 +62,14 @@ def parse_yaml(text: str, file: Path | str) -> YamlDocument:
     Raises:
         SpecError: The text is not YAML, not a mapping, or uses a feature that is refused.
     """
+    long_tag = _LONG_TAG.search(text)
+    if long_tag is not None:
+        line, column = text.count("\n", 0, long_tag.start()) + 1, _column(text, long_tag.start())
+        raise SpecError(
+            "expected plain values, got a tag of more than 1024 characters",
+            at=Location(file, line, column),
+            remedy="remove the tag, or put a space into the text",
+        )
     try:
         return _Builder(file, _events(text, file)).document()
     except ReaderError as error:
@@ -143,7 +154,7 @@ class _Builder:
         if isinstance(event, AliasEvent) or event.anchor is not None:
             self._refuse("expected plain values, got an anchor (&) or alias (*)", event)
         if event.tag is not None:
-            self._refuse(f"expected plain values, got the tag {event.tag}", event)
+            self._refuse(f"expected plain values, got the tag {reprlib.repr(event.tag)}", event)
         if isinstance(event, ScalarEvent) and _SURROGATE.search(event.value):
             self._refuse("expected characters of Unicode, got half a surrogate pair", event)
 
@@ -190,13 +201,13 @@ class _Builder:
 
     def _float(self, text: str, event: Event) -> float:
         if _NOT_FINITE.fullmatch(text) or math.isinf(float(text)):
-            self._refuse(f"expected a finite number, got {text}", event)
+            self._refuse(f"expected a finite number, got {reprlib.repr(text)}", event)
         return float(text)
 
     def _refuse_duplicate(self, key: str, event: Event, first_line: int) -> NoReturn:
         line, column = _position(event)
         raise SpecError(
-            f"expected each key once, got {key!r} again (first in line {first_line})",
+            f"expected each key once, got {reprlib.repr(key)} again (first in line {first_line})",
             at=Location(self._file, line, column),
             remedy="remove one of the two",
         )

@@ -20,6 +20,10 @@ __all__ = ["MAX_BYTES", "YamlDocument", "read_yaml", "suggestion", "validate"]
 
 MAX_BYTES = 1 << 20
 
+# A key may be as long as the file.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 200
+
 Settings = TypeVar("Settings", bound=BaseModel)
 
 # JSON's words for what a YAML file calls otherwise.
@@ -116,7 +120,9 @@ def _spec_error(
     at, key = document.location(path), ".".join(str(step) for step in path)
     if _is_unknown_key(first):
         known = known_keys(model, first["loc"][:-1])
-        return SpecError(f"unknown key {key!r}", at=at, remedy=suggestion(str(path[-1]), known))
+        return SpecError(
+            f"unknown key {_SHORT.repr(key)}", at=at, remedy=suggestion(str(path[-1]), known)
+        )
     if first["type"].startswith("missing"):
         return _missing(first, key, at)
     cause = first.get("ctx", {}).get("error")

@@ -19,8 +19,8 @@ from milp_search.study.whole_file import write_whole
 TRIALS_NAME = "trials.csv"
 FRONT_NAME = "front.json"
 
-# A spreadsheet takes text that begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes text that begins so for a formula; some take the full-width forms, too.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 # Exact and known before a trial has run, hence a column of its own without `_sem`.
 _PARAMETERS = "trainable_params"

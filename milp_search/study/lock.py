@@ -11,6 +11,8 @@ from typing import Self, final
 
 from milp_search.core.errors import StudyError
 
+LOCK_NAME = "study.lock"
+
 
 @final
 class DriverLock:
@@ -66,6 +68,18 @@ class DriverLock:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
         os.fsync(self._descriptor)
+
+
+def epoch_of(path: Path) -> int:
+    """Returns the epoch of the latest driver, as the lock file names it; 0 where it names none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        return _epoch(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path) -> int:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from milp_search.core.errors import StudyError
 from milp_search.core.trial import Failure
 
-FAILURE_KINDS = ("exception", "out_of_memory", "non_finite", "lost_worker", "hang", "told")
+FAILURE_KINDS = (
+    "exception",
+    "out_of_memory",
+    "non_finite",
+    "lost_worker",
+    "lost_driver",
+    "hang",
+    "told",
+)
 
 # ours: enough for an exception's message; the traceback is in the log.
 MAX_REASON = 500

@@ -39,6 +39,7 @@ class StudyState:
         objectives: The objectives; their references are set once inferred.
         trials: The trials in the order of their indices, which count from 0.
         attempts: Trial index to its latest attempt, for trials that were started.
+        lost: Trial index to the kinds of failure that attempts of it were lost by, in order.
         tests: Trial index to test seed to test measurements.
         epoch: The number of drivers so far.
         finished: Why the search ended; None while it goes on.
@@ -50,6 +51,7 @@ class StudyState:
     objectives: tuple[Objective, ...] = ()
     trials: tuple[Trial, ...] = ()
     attempts: Mapping[int, int] = field(default_factory=dict)
+    lost: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     tests: Mapping[int, Mapping[int, Measurements]] = field(default_factory=dict)
     epoch: int = 0
     finished: str | None = None
@@ -135,7 +137,12 @@ def _started(state: StudyState, event: Event, payload: Started) -> StudyState:
     if attempt is None or attempt < first:
         raise StudyError(f"expected attempt {first} of trial {trial.index}, got {attempt}")
     attempts = MappingProxyType({**state.attempts, trial.index: attempt})
-    return _with(replace(state, attempts=attempts), replace(trial, status=TrialStatus.RUNNING))
+    lost = state.lost
+    if payload.after is not None:
+        kinds = (*lost.get(trial.index, ()), payload.after.kind)
+        lost = MappingProxyType({**lost, trial.index: kinds})
+    state = replace(state, attempts=attempts, lost=lost)
+    return _with(state, replace(trial, status=TrialStatus.RUNNING))
 
 
 def _completed(state: StudyState, event: Event, payload: Completed) -> StudyState:

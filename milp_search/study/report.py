@@ -127,6 +127,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Method", created.method),
         ("Search space", f"{study.space.name}, {study.space.size:,} arms"),
         ("Base model", str(settings.get("base_model", ""))),
+        ("Remote code", "the base model's own, trusted" if _trusting(study) else ""),
         ("Proposer", f"{created.proposer}, preset {created.preset}"),
         ("Initial design", f"{created.initial_trials} trials"),
         ("Reference point", ", ".join(_reference(study))),
@@ -141,6 +142,10 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _trusting(study: Study) -> bool:
+    return study.settings.get("trust_remote_code") is True
 
 
 def _reference(study: Study) -> list[str]:

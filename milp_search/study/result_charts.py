@@ -97,7 +97,7 @@ def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]], colour: s
         "text": [[f"{value:.3f}" for value in row] for row in reversed(values)],
         "texttemplate": "%{text}",
         "colorscale": [[0, "@tile"], [1, "@accent-soft"]],
-        "colorbar": {"title": {"text": colour, "side": "right"}, "thickness": 10},
+        "colorbar": {"title": {"text": html.escape(colour), "side": "right"}, "thickness": 10},
         "textfont": {"color": "@ink"},
         "xgap": 3,
         "ygap": 3,
@@ -120,7 +120,7 @@ def _bars(cells: Sequence[Cell]) -> Figure:
 
 
 def _axis(title: str) -> Figure:
-    return {"title": {"text": title, "standoff": 14}, "automargin": True}
+    return {"title": {"text": html.escape(title), "standoff": 14}, "automargin": True}
 
 
 def _layout(x: Figure, y: Figure, *, legend: bool) -> Figure:

@@ -69,10 +69,15 @@ class DispatchSettings(Settings):
             their results are the same.
         reuse: Keeps what several trials have in common (global adapters, embeddings, ...) in the
             study's folder, and looks there first.
+        cache_gib: The bound on what is kept so; what was longest unused goes first.
         pack: How many trials a worker may train together; `auto` is as many as memory holds and
             leave no worker idle.
         memory_gib: The memory that a trainer may fill beside the base model; measured where left
             out.
+        hang_after_s: A worker that trains and gives no sign of life for so many seconds is ended,
+            and its trials are tried again once; null waits for ever.
+        time_limit_s: So many seconds a trial may take, then the same; null for no limit. Trials
+            that are trained together have their sum.
         look_ahead: Makes proposals while trials run, so that workers do not wait; what those
             trials will show is then not known yet, only that they are under way. Local runs
             never do.
@@ -86,8 +91,11 @@ class DispatchSettings(Settings):
     ray_address: str | None = None
     trainer: Literal["packed", "plain"] = "packed"
     reuse: bool = True
+    cache_gib: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     memory_gib: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    hang_after_s: float | None = Field(default=1800.0, gt=0, allow_inf_nan=False)
+    time_limit_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     look_ahead: bool = True
 
 
@@ -114,6 +122,8 @@ class StudySpec(Settings):
         base_precision: `auto` computes with the base's weights in bfloat16 on a GPU and float32
             on the CPU; `8bit` and `4bit` quantise them as they are read, which needs a GPU and
             bitsandbytes, and leaves the base without a base stage.
+        trust_remote_code: Whether code that comes with the base model may be run to load it. No
+            other model's is ever run.
         method: The personalisation method.
         objectives: What is searched for; references left out are inferred.
         metrics: What is measured beside the objectives.
@@ -135,6 +145,7 @@ class StudySpec(Settings):
     data: DataSettings = DataSettings()
     base_model: str = Field(default=EMBEDDED, min_length=1)
     base_precision: BasePrecision = "auto"
+    trust_remote_code: bool = False
     method: str = "milp_logo"
     objectives: tuple[Objective, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ()

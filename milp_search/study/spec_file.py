@@ -19,6 +19,7 @@ from milp_search.search.proposers import check_heeded
 from milp_search.space.space_file import shipped_spaces
 from milp_search.space.suggestion import suggestion
 from milp_search.space.yaml_reader import YamlDocument, read_yaml, validate
+from milp_search.study.credentials import refuse_credentials, refuse_given_credentials
 from milp_search.study.requested import CLOSED_FORMS, check_measured
 from milp_search.study.spec import EMBEDDED, Resolved, StudySpec
 from milp_search.study.spec_ranges import Place, check_ranges
@@ -49,6 +50,8 @@ def load_study_spec(
         SpecError: The file or an override cannot be used; the message says where.
     """
     document = read_yaml(path)
+    refuse_credentials(document)
+    refuse_given_credentials(overrides or {})
     folder = Path(path).absolute().parent
     spec = _with_paths(validate(document, StudySpec), folder, overrides or {})
     if overrides:

@@ -40,7 +40,7 @@ from milp_search.study.events import (
     as_replayed,
     kind_of,
 )
-from milp_search.study.lock import DriverLock
+from milp_search.study.lock import LOCK_NAME, DriverLock
 from milp_search.study.measured import checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
 from milp_search.study.replay import StudyState, apply, find_trial, replay
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from milp_search.space.row_space import Space
 
 STORE_NAME = "study.sqlite3"
-LOCK_NAME = "study.lock"
 
 ExactMetric = Callable[[Arm], float]
 

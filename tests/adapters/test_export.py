@@ -143,13 +143,3 @@ def test_a_damaged_manifest_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(ModelError, match=r"manifest\.json"):
         read_manifest(tmp_path)
-
-
-def test_a_manifest_cannot_point_out_of_its_folder(tmp_path: Path) -> None:
-    save(tmp_path / "elsewhere", {"a": (fresh("a"),)})
-    (name,) = read_manifest(tmp_path / "elsewhere")["users"]["a"]
-    save(tmp_path / "here", {})
-    forged = {"users": {"a": [f"../elsewhere/{name}"]}}
-    (tmp_path / "here" / MANIFEST).write_text(json.dumps(forged))
-    with pytest.raises(FileNotFoundError):
-        load_stack(tmp_path / "here", "a", PLAN)

@@ -1,4 +1,4 @@
-"""Each heavy library has one home; nothing unsafe is called anywhere."""
+"""Each heavy library has one home, and the library never prints."""
 
 from __future__ import annotations
 
@@ -47,35 +47,9 @@ def test_a_library_is_imported_in_its_home_only(graph: grimp.ImportGraph, librar
     assert not [m for m in strays if not m.startswith("milp_search.study.spec")]
 
 
-UNSAFE = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
-
-
 def sources() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         yield path, ast.parse(path.read_text(encoding="utf-8"))
-
-
-def test_nothing_unpickles() -> None:
-    found = []
-    for path, tree in sources():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found += [(path, a.name) for a in node.names if a.name.split(".")[0] in UNSAFE]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNSAFE:
-                found.append((path, node.module or ""))
-            elif isinstance(node, ast.Attribute) and ast.unparse(node) in (
-                "torch.load",
-                "torch.save",
-            ):
-                found.append((path, ast.unparse(node)))
-    assert found == []
-
-
-def test_remote_code_is_trusted_by_nobody_by_default() -> None:
-    for path, tree in sources():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
-                assert ast.unparse(node.value) != "True", path
 
 
 def test_the_library_never_prints() -> None:

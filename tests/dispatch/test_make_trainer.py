@@ -6,6 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+from pydantic import ValidationError
+
 from adapters.chatting import chat_llama
 from adapters.encoders import encoder
 from adapters.making import llama
@@ -46,6 +49,15 @@ def test_with_reuse_the_cache_in_the_studys_folder_is_asked_first(tmp_path: Path
     assert isinstance(trainer, ReusingTrainer)
     assert type(trainer.inner) is PeftTrainer
     assert (trainer.cache, trainer.base_fingerprint) == (cache, text_fingerprint(base))
+
+
+def test_the_cache_is_as_large_as_the_study_says(tmp_path: Path) -> None:
+    default, small = make_cache(spec(), tmp_path), make_cache(spec(cache_gib=0.25), tmp_path)
+    assert default is not None
+    assert small is not None
+    assert (default.limit, small.limit) == (2**30, 2**28)
+    with pytest.raises(ValidationError, match="greater than 0"):
+        spec(cache_gib=0)
 
 
 def test_a_chat_template_is_named_only_where_there_is_one_and_it_is_used() -> None:

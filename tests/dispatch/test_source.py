@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -92,7 +93,14 @@ def test_no_test_job_before_the_last_trial_has_ended(source: StudySource) -> Non
 
 @pytest.mark.parametrize(
     ("kind", "attempts"),
-    [("lost_worker", 4), ("exception", 2), ("out_of_memory", 2), ("non_finite", 1)],
+    [
+        ("lost_driver", 10),
+        ("lost_worker", 4),
+        ("exception", 2),
+        ("out_of_memory", 2),
+        ("hang", 2),
+        ("non_finite", 1),
+    ],
 )
 def test_each_kind_of_failure_has_its_number_of_attempts(
     source: StudySource, kind: str, attempts: int
@@ -103,6 +111,121 @@ def test_each_kind_of_failure_has_its_number_of_attempts(
         source.done(job, failed(kind))
     assert source.study.trial(0).status is TrialStatus.FAILED
     assert source.study.trial(0).failure == Failure(kind, "why")
+
+
+def test_attempts_are_counted_by_kind_and_a_resumed_driver_goes_on_counting(
+    tmp_path: Path,
+) -> None:
+    def attempts(*kinds: str) -> None:
+        with Study.open(tmp_path) as study:
+            source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+            source.adopt()
+            for kind in kinds:
+                source.done(take(source), failed(kind))
+            take(source)
+
+    new_study(tmp_path).close()
+    attempts("lost_worker", "exception", "lost_worker")
+    # The driver was ended in the middle of an attempt, which counts for nothing.
+    attempts("lost_worker")
+    with Study.open(tmp_path) as study:
+        assert study.state.lost[0] == ("lost_worker", "exception", "lost_worker", "lost_worker")
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.adopt()
+        source.done(take(source), failed("lost_worker"))
+        assert study.trial(0).failure == Failure("lost_worker", "why")
+
+
+def test_a_lost_worker_whose_watch_fired_has_hung(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        job = take(source)
+        write_watch(tmp_path, job, word="no sign of life\nFile x.py in step")
+        source.done(job, failed("lost_worker"))
+        again = take(source)
+        assert study.state.lost == {0: ("hang",)}
+        write_watch(tmp_path, again, word="no sign of life\nFile x.py in step")
+        source.done(again, failed("lost_worker"))
+        assert study.trial(0).failure == Failure("hang", "no sign of life")
+
+
+def test_a_driver_that_hung_is_known_by_its_watch(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        job = take(StudySource(study, load_study_spec(tmp_path / "study.yaml")))
+        write_watch(tmp_path, job, word="still training\nFile x.py in step")
+    with Study.open(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.adopt()
+        assert take(source) == replace(job, attempt=1)
+        assert study.state.lost == {0: ("hang",)}
+        assert list((tmp_path / "results").glob("*.watch")) == []
+
+
+@pytest.mark.parametrize(("local", "lost"), [(True, ("lost_driver",)), (False, ())])
+def test_a_trial_whose_driver_was_killed_has_lost_an_attempt_only_if_it_ran_in_the_driver(
+    tmp_path: Path, local: bool, lost: tuple[str, ...]
+) -> None:
+    with new_study(tmp_path) as study:
+        job = take(StudySource(study, load_study_spec(tmp_path / "study.yaml")))
+        write_watch(tmp_path, job, word="")
+    with Study.open(tmp_path) as study:
+        spec = load_study_spec(tmp_path / "study.yaml", {"dispatch.local": local})
+        source = StudySource(study, spec)
+        source.adopt()
+        assert take(source).attempt == 1
+        assert study.state.lost.get(0, ()) == lost
+
+
+def test_a_pack_that_went_with_its_driver_is_held_against_none_of_its_trials(
+    tmp_path: Path,
+) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        pack = [take(source) for _ in range(2)]
+        write_watch(tmp_path, *pack, word="")
+    with Study.open(tmp_path) as study:
+        spec = load_study_spec(tmp_path / "study.yaml", {"dispatch.local": True})
+        source = StudySource(study, spec)
+        source.adopt()
+        assert [take(source).attempt for _ in pack] == [1, 1]
+        assert study.state.lost == {}
+
+
+def test_a_result_outweighs_the_watch_of_its_pack(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        job = take(StudySource(study, load_study_spec(tmp_path / "study.yaml")))
+        write_outcome(tmp_path, job, outcome(2.0))
+        write_watch(tmp_path, job, word="still training\n")
+    with Study.open(tmp_path) as study:
+        StudySource(study, load_study_spec(tmp_path / "study.yaml")).adopt()
+        assert study.trial(0).measurements["loss"].mean == 2.0
+
+
+def test_a_result_of_a_pack_whose_worker_died_is_taken_and_not_made_again(
+    source: StudySource,
+) -> None:
+    first, second = take(source), take(source)
+    write_outcome(source.study.folder, first, outcome(1.5))
+    for job in (first, second):
+        source.done(job, failed("lost_worker"))
+    assert source.study.trial(0).measurements["loss"].mean == 1.5
+    assert [(job.trial, job.attempt) for job in offered(source)] == [(1, 1)]
+
+
+def test_a_result_that_tells_of_a_failure_does_not_stand_for_a_lost_worker(
+    source: StudySource,
+) -> None:
+    job = take(source)
+    write_outcome(source.study.folder, job, failed("non_finite"))
+    source.done(job, failed("lost_worker"))
+    again = take(source)
+    assert (again.trial, again.attempt) == (0, 1)
+
+
+def write_watch(folder: Path, *pack: Job, word: str) -> None:
+    (folder / "results").mkdir(exist_ok=True)
+    file = folder / "results" / f"{pack[0].name}.watch"
+    file.write_text(json.dumps([job.as_dict() for job in pack]) + "\n" + word)
 
 
 def test_an_attempt_after_out_of_memory_has_half_the_micro_batch(source: StudySource) -> None:

@@ -89,6 +89,22 @@ def test_each_job_has_its_result_file_and_its_share_of_the_time(runner: TrialRun
     assert outcomes[0].duration_s == outcomes[1].duration_s
 
 
+def test_a_job_that_has_ended_is_on_disk_before_the_next_of_its_pack_goes_on(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = runner.folder / "results"
+    seen: list[list[str]] = []
+
+    def measure(*_: object) -> dict[str, Measurement]:
+        seen.append(sorted(path.name for path in results.glob("*.json")))
+        return {"loss": Measurement(1.0, 0.1)}
+
+    monkeypatch.setattr(worker, "measure", measure)
+    runner.run((job(0, 1), job(1, 2), job(2, 3)))
+    first, second = "test-00000-seed0-0.json", "test-00001-seed0-0.json"
+    assert seen == [[], [first], [first, second]]
+
+
 def test_what_a_pack_looked_up_is_shared_among_its_jobs(runner: TrialRunner) -> None:
     runner.run((job(0),))
     outcomes = runner.run((job(1, 1), job(2, 2)))

@@ -1,0 +1,1 @@
+"""The fault matrix: what becomes of a study when things break."""

@@ -302,7 +302,9 @@ def test_the_resolved_file_spells_out_every_default_and_reads_back(
 
 @settings(max_examples=30)
 @given(
-    name=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1),
+    name=st.text(
+        st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=200
+    ),
     rate=st.floats(0, 1e9),
     seed=st.integers(0, 2**31 - 1),
 )

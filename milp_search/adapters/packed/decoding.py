@@ -12,6 +12,7 @@ from milp_search.adapters.packed.passes import hidden_at
 from milp_search.adapters.packed.rows import PackedRows, Row, Spans, lane_spans, pack_rows
 from milp_search.adapters.packed.stack import FrozenStack
 from milp_search.adapters.packed.sublayers import Lanes, feed_forward, heads, normed, rotated
+from milp_search.core.heartbeat import beat
 
 # ours: rows that have ended leave the batch once so large a share of it has.
 _LEAVE = 0.25
@@ -33,6 +34,7 @@ def generate(
     found: list[list[int]] = [[] for _ in rows]
     batch = _Batch([row.lane for row in rows], list(range(len(rows))), lengths, stack.device)
     for step in range(new_tokens):
+        beat()
         ended = []
         for place, (row, token) in enumerate(zip(batch.rows, tokens.tolist(), strict=True)):
             if token in ends or place in batch.ended:

@@ -21,6 +21,7 @@ from milp_search.adapters.packed.sublayers import (
     feed_forward,
     feed_forward_backward,
 )
+from milp_search.core.heartbeat import beat
 
 
 class Entry(NamedTuple):
@@ -76,6 +77,7 @@ def prefix(
 
     `h` is None for the start of the model.
     """
+    beat()
     rotation = stack.rotate(rows.positions)
     h = stack.embedding[rows.ids] if h is None else h
     for layer in range(start.layer, end.layer + 1):
@@ -93,6 +95,7 @@ def losses(
     stack: FrozenStack, rows: PackedRows, lanes: Lanes, entry: Entry, h: torch.Tensor
 ) -> torch.Tensor:
     """Returns the targets' losses (S), from the hidden states at the entry (N x d)."""
+    beat()
     top, _ = _forward(stack, rows, lanes, entry, h, trace=False)
     return target_losses(stack, top, rows.targets)[0]
 

@@ -19,6 +19,7 @@ from milp_search.adapters.packed.rows import Row, pack_rows
 from milp_search.adapters.packed.stack import FrozenStack
 from milp_search.adapters.packed.sublayers import Lanes
 from milp_search.adapters.peft_trainer import rate_factor
+from milp_search.core.heartbeat import beat
 from milp_search.core.settings import TrainingSettings
 
 
@@ -53,6 +54,7 @@ def train_lanes(
         rows = [row for lane in alive for row in _rows(lane, jobs[lane].steps[step])]
         sums = torch.zeros(len(jobs), device=stack.device)
         for part in passes(rows, size, settings.micro_batch):
+            beat()
             packed = pack_rows(part, stack.device)
             h = cache.states([row.text for row in part], entry)
             found = losses_and_gradients(stack, packed, lanes, entry, h, gradients)

@@ -70,5 +70,6 @@ def _facts(parts: Sequence[Part], folder: Path) -> list[tuple[str, str]]:
             completed = sum(trial.status.value == "completed" for trial in study.trials)
             told = f"{completed} of {len(study.trials)} trials completed"
             model, data = study.settings.get("base_model"), study.settings.get("data_fingerprint")
-            facts.append((part.name, f"{told}; base model {model}, data {data}"))
+            code = " (its own code trusted)" if study.settings.get("trust_remote_code") else ""
+            facts.append((part.name, f"{told}; base model {model}{code}, data {data}"))
     return facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from milp_search.adapters.base_model import read_shape, read_tokenizer
 from milp_search.adapters.prompt import item_text
@@ -50,9 +51,10 @@ def memory_figure(one: Subject, levels: Sequence[int] | None) -> Comparison:
 
 
 def _results(one: Subject, items: Sequence[int], title: str, _: Path) -> Results:
-    shape = read_shape(one.spec.base_model)
+    name, trust = one.spec.base_model, one.spec.trust_remote_code
+    shape = read_shape(name, trust_remote_code=trust)
     sizes = inference_sizes(shape)
-    tokens = mean_item_tokens(one.task, one.spec.base_model)
+    tokens = mean_item_tokens(one.task, read_tokenizer(name, trust_remote_code=trust))
     space = load_search_space(one.spec.space, layers=shape.layers)
     plan = row_plan(space, Row("MiLP", "milp"), len(one.task.targets)).adapter
     adapter = adapter_memory(plan, shape.targets(plan.target_maps))
@@ -76,8 +78,7 @@ def _results(one: Subject, items: Sequence[int], title: str, _: Path) -> Results
     return [table], [ResultFigure(title, table.note, line_chart(table, "items", items, _SIZE))]
 
 
-def mean_item_tokens(task: PersonalizationTask, base_model: str) -> float:
+def mean_item_tokens(task: PersonalizationTask, tokenizer: Any) -> float:
     """Returns the mean number of tokens of the targets' training items, as prompts show them."""
-    tokenizer = read_tokenizer(base_model)
     texts = [item_text(item.query, item.response) for user in task.targets for item in user.history]
     return fmean(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])

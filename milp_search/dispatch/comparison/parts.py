@@ -70,7 +70,7 @@ def rows_part(
     Raises:
         ModelError: The base model cannot be read, or serves none of the rows.
     """
-    if is_encoder(read_config(spec.base_model)):
+    if is_encoder(read_config(spec.base_model, trust_remote_code=spec.trust_remote_code)):
         rows = [row for row in rows if not METHODS[row.method].needs_decoder]
     if not rows:
         raise ModelError(
@@ -190,7 +190,8 @@ def _adopt_base_stage(spec: StudySpec, folder: Path) -> None:
 def _base_stage_of(spec: StudySpec) -> tuple[object, ...]:
     """Returns what decides a study's base stage."""
     data = replace(spec.data, max_target_history=None)
-    return data, spec.base_model, spec.base_precision, spec.training, spec.seed
+    base = spec.base_model, spec.base_precision, spec.trust_remote_code
+    return data, base, spec.training, spec.seed
 
 
 def _kept_spec(folder: Path) -> StudySpec:

@@ -214,7 +214,7 @@ def _milp_7(subjects: Subjects, seeds: Seeds) -> Comparison:
     def collect(folder: Path) -> Results:
         found = [
             {
-                "Full training": {SIZE: (float(parameter_count(one.spec.base_model)),)},
+                "Full training": {SIZE: (_size(one.spec),)},
                 "Multi-LoRA": found_values(folder / f"{one.name}-all-layers"),
                 "Multi-LoRA found": found_values(folder / _search_name(one)),
             }
@@ -235,6 +235,11 @@ def _searching(one: Subject, test_seeds: Seeds) -> StudySpec:
 def _milp_search(one: Subject, seeds: Seeds) -> Part:
     whole = partial(narrowed, searched=MILP_4["Num + Size + Layer"])
     return search_part(_search_name(one), _searching(one, seeds), whole, one.file)
+
+
+def _size(spec: StudySpec) -> float:
+    """Returns the number of the base model's own parameters."""
+    return float(parameter_count(spec.base_model, trust_remote_code=spec.trust_remote_code))
 
 
 def _search_name(one: Subject) -> str:
