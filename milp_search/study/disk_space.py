@@ -8,11 +8,13 @@ import os
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from milp_search.core.errors import DiskFullError
+from milp_search.core.heartbeat import beat
 
 # ours: soon enough for whoever made space, and no load meanwhile.
 _POLL_S = 1.0
@@ -68,8 +70,14 @@ def _takes_a_page(folder: Path) -> bool:
 
 
 def give_up() -> None:
-    """Ends all waiting for space in this process, from now on; for a handler of signals."""
+    """Ends all waiting for space in this process, until `wait_again`; for a handler of signals."""
+    # No thread waits on this event itself: a handler could find its lock taken for ever.
     _given_up.set()
+
+
+def wait_again() -> None:
+    """Lets what is written from now on wait for space, after `give_up`."""
+    _given_up.clear()
 
 
 def until_there_is_space(write: Callable[[], Written], what: str, folder: Path) -> Written:
@@ -87,22 +95,51 @@ def until_there_is_space(write: Callable[[], Written], what: str, folder: Path) 
         DiskFullError: `give_up` was called before there was space; this is not stored.
         Exception: Whatever else `write` raises.
     """
-    waiting = False
-    while True:
+    try:
+        return write()
+    except Exception as error:
+        if not lacks_space(error, folder):
+            raise
+    _logger.warning("the disk is full: waiting to store %s in %s", what, folder)
+    try:
+        written = _waited(write, what, folder)
+    except BaseException:
+        _logger.warning("%s is not stored in %s", what, folder)
+        raise
+    _logger.warning("there is space again: %s is stored", what)
+    return written
+
+
+def _waited(write: Callable[[], Written], what: str, folder: Path) -> Written:
+    while not _given_up.is_set():
+        time.sleep(_POLL_S)
+        # Whoever watches over a trial must not take the waiting for a hang.
+        beat()
         try:
-            written = write()
+            return write()
         except Exception as error:
             if not lacks_space(error, folder):
                 raise
-            if not waiting:
-                _logger.warning("the disk is full: waiting to store %s in %s", what, folder)
-            waiting = True
-            if _given_up.wait(_POLL_S):
-                raise DiskFullError(
-                    f"the disk is full: {what} is not stored in {folder}",
-                    remedy="Make space, then resume the study.",
-                ) from error
-            continue
-        if waiting:
-            _logger.warning("there is space again: %s is stored", what)
-        return written
+    raise DiskFullError(
+        f"the disk is full: {what} is not stored in {folder}",
+        remedy="Make space, then resume the study.",
+    )
+
+
+def unless_full(write: Callable[[], object], what: str, folder: Path) -> None:
+    """Writes what others can do without, and leaves it out where the disk is full.
+
+    Args:
+        write: Writes all or nothing.
+        what: What it writes, for the message.
+        folder: Where.
+
+    Raises:
+        Exception: Whatever `write` raises for another reason.
+    """
+    try:
+        write()
+    except Exception as error:
+        if not lacks_space(error, folder):
+            raise
+        _logger.warning("the disk is full: %s is left out in %s", what, folder)

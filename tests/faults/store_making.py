@@ -25,7 +25,7 @@ class Remembering:
     """A proposer that leaves a memory beside its proposals, as the surrogate's last fit is one."""
 
     def __init__(self, inner: Proposer):
-        self._inner = inner
+        self._inner, self.name = inner, inner.name
         self.memory: Mapping[str, Any] | None = None
 
     def observe(self, trials: Sequence[Trial], memory: Mapping[str, Any] | None = None) -> None:
@@ -33,7 +33,10 @@ class Remembering:
 
     def propose(self, count: int) -> list[Proposal]:
         made = self._inner.propose(count)
-        self.memory = {"chain": [0.125 * number for number in range(300)], "of": made[0].arm["lora_rank"]}
+        self.memory = {
+            "chain": [0.125 * number for number in range(300)],
+            "of": made[0].arm["lora_rank"],
+        }
         return made
 
 
