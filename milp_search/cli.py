@@ -148,7 +148,7 @@ def compare(
         list[Path], typer.Argument(help="Study files, a data set each.", metavar="STUDY...")
     ],
     table: Annotated[
-        Literal["logo-1", "logo-2", "milp-2", "milp-4", "milp-5", "milp-7", "methods"],
+        Literal["logo-1", "logo-2", "logo-4", "milp-2", "milp-4", "milp-5", "milp-7", "methods"],
         typer.Option(help="Which table of the papers; methods is every method there is."),
     ],
     out: Annotated[Path, typer.Option(help="The table's folder.", metavar="DIR")],
@@ -207,6 +207,41 @@ def analyze(
     from milp_search.dispatch.comparison.command import analyze_study
 
     raise typer.Exit(analyze_study(study, figure, out, seeds, levels, given, _console()))
+
+
+@app.command()
+def judge(
+    labels: Annotated[Path, typer.Argument(help="Responses that people scored (JSON Lines).")],
+    study: Annotated[
+        Path | None, typer.Option(help="The study file that names the judge; offline if left out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the judge's answers are kept.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Print how a judge's scores agree with those of people."""
+    from milp_search.dispatch.judging import print_agreement
+
+    print_agreement(labels, None if study is None else _spec(study, {}), out, _console())
+
+
+@app.command("serve-tiny")
+def serve_tiny(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A study's folder; the bare base if left out.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(help="Which trial; the front's best.")] = None,
+    base_model: Annotated[
+        str, typer.Option("--base-model", help="embedded, a folder or a hub name.")
+    ] = "embedded",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 finds a free one.")] = 8077,
+) -> None:
+    """Serve a model, or a study's front trial with its users' adapters, to chat clients."""
+    from milp_search.dispatch.serving.serve import serve
+
+    serve(folder, trial, base_model, device, host, port, _console())
 
 
 @app.command()

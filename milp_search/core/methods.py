@@ -24,6 +24,7 @@ class MethodTraits:
         target_maps: Where its LoRA goes unless the space says it.
         open_base: Whether it works inside the base model, beyond what a trainer's jobs say.
         pieces: How many trained adapters lie side by side in one of a user's.
+        chat: Whether it personalises a model behind an endpoint, by prompts alone.
     """
 
     summary: str
@@ -37,6 +38,7 @@ class MethodTraits:
     target_maps: str = "all"
     open_base: bool = False
     pieces: int = 1
+    chat: bool = False
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -78,11 +80,21 @@ def _logo(summary: str, defaults: Mapping[str, Any]) -> MethodTraits:
     return MethodTraits(summary, "logo", defaults, global_adapter=True, retrieval=True, scoped=True)
 
 
+def _chat(summary: str, defaults: Mapping[str, Any], *, group: bool = False) -> MethodTraits:
+    lines = {"summary_lines": 20} if group or defaults.get("profile") else {}
+    return MethodTraits(
+        summary, "chat", {**_NO_ITEMS, **defaults, **lines}, group, retrieval=True, adapter=False,
+        chat=True,
+    )  # fmt: skip
+
+
+_RANDOM_ITEMS = {**_WITH_ITEMS, "retrieval": "random"}
+
 METHODS: dict[str, MethodTraits] = {
     "base": _base("The base model, no adapter", _NO_ITEMS),
     "base_random": _base(
         "The base model with random items of the history in the prompt",
-        {**_WITH_ITEMS, "retrieval": "random"},
+        _RANDOM_ITEMS,
     ),
     "tplp": MethodTraits("The whole history in the prompt (TpLP)", adapter=False),
     "malp": MethodTraits(
@@ -149,3 +161,19 @@ METHODS: dict[str, MethodTraits] = {
         scoped=True,
     ),
 }
+
+CHAT_METHODS: dict[str, MethodTraits] = {
+    "chat": _chat("A model behind an endpoint, the query alone", {}),
+    "chat_random": _chat("The same with random items of the history", _RANDOM_ITEMS),
+    "chat_rag": _chat("The same with retrieved items", _WITH_ITEMS),
+    "chat_profile": _chat("The same with notes on the person", {"profile": True}),
+    "chat_profile_rag": _chat("The same with notes and retrieved items", _WITH_PROFILE),
+    "chat_logo": _chat("LoGo for endpoints: the community's knowledge (App. C)", {}, group=True),
+    "chat_logo_rag": _chat("The same with retrieved items", _WITH_ITEMS, group=True),
+    "chat_logo_profile": _chat("The same with notes on the person", {"profile": True}, group=True),
+    "chat_logo_profile_rag": _chat(
+        "The same with notes and retrieved items", _WITH_PROFILE, group=True
+    ),
+}
+
+KNOWN_METHODS: dict[str, MethodTraits] = {**METHODS, **CHAT_METHODS}

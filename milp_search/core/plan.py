@@ -20,6 +20,7 @@ _ADDED: dict[str, Any] = {
     "global_users": None,
     "global_periods": None,
     "seed": None,
+    "summary_lines": 0,
 }
 
 
@@ -70,6 +71,8 @@ class TrialPlan:
         global_periods: After how many of the T periods the global chain ends; None is after the
             last (LoGo, Fig. 6), 0 trains no global adapter.
         seed: The seed of this plan's training; None leaves it to the study.
+        summary_lines: The most lines that a chat model may write on a person or a community
+            (LoGo, App. C.2); 0 where it writes none.
     """
 
     method: str
@@ -84,6 +87,7 @@ class TrialPlan:
     global_users: int | None = None
     global_periods: int | None = None
     seed: int | None = None
+    summary_lines: int = 0
 
     def canonical(self, traits: MethodTraits, max_communities: int | None = None) -> TrialPlan:
         """Returns the plan with every setting that cannot matter set to its neutral value.
@@ -96,6 +100,8 @@ class TrialPlan:
         Returns:
             The plan.
         """
+        if traits.chat:
+            return self._canonical_chat(traits, max_communities)
         has_adapter = self.adapter.total_rank > 0
         has_global = traits.global_adapter and has_adapter
         scope = self.scope if traits.scoped and has_adapter else "user"
@@ -119,6 +125,26 @@ class TrialPlan:
             retrieval=self.retrieval if items > 0 else "bm25",
             global_users=_below(self.global_users, max_communities) if has_global else None,
             global_periods=_below(self.global_periods, self.time_splits) if has_global else None,
+            summary_lines=0,
+        )
+
+    def _canonical_chat(self, traits: MethodTraits, max_communities: int | None) -> TrialPlan:
+        """Returns the plan of a model that trains nothing and knows only prompts."""
+        communities = self.communities
+        if max_communities is not None:
+            communities = min(communities, max_communities)
+        has_group = traits.global_adapter
+        return TrialPlan(
+            self.method,
+            AdapterPlan(()),
+            time_splits=self.time_splits if has_group else 0,
+            communities=communities if has_group else 0,
+            retrieved_items=self.retrieved_items,
+            mediator="none",
+            profile=self.profile,
+            retrieval=self.retrieval if self.retrieved_items > 0 else "bm25",
+            seed=self.seed,
+            summary_lines=self.summary_lines if has_group or self.profile else 0,
         )
 
     def fingerprint(self) -> str:

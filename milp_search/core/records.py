@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from milp_search.core.judged import PairScore
+
 TaskKind = Literal["text", "classification", "rating"]
 
 
@@ -82,10 +84,13 @@ class Prediction:
         query: The query's text, without what retrieval put before it.
         reference: The response the user saw in truth.
         generated: The greedy generation; None where no metric asked for one.
-        loss: Mean negative log-likelihood of the reference, nats per response token.
+        loss: Mean negative log-likelihood of the reference, nats per response token; NaN where
+            the model does not tell.
         tokens: The number of response tokens behind `loss`.
         topic: Which of the task's topics the generation is about; None where it is about none,
             or where no metric asked for topics.
+        used_tokens: Tokens of the prompt and the answer, where a server counts them.
+        judged: What judges said of it, by the kind of judge (`model` or `offline`).
     """
 
     user: str
@@ -95,6 +100,8 @@ class Prediction:
     loss: float
     tokens: int
     topic: int | None = None
+    used_tokens: int | None = None
+    judged: Mapping[str, PairScore] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ class Predictions:
         histories: Each user's training history, for metrics that compare with it.
         task: The task they answer.
         topics: How many topics the task has; 0 where no metric asked for them.
+        memory_tokens: What it took to write what prompts say of people, where a server counts.
         retention: What each user's adapters cost on other users' texts, in nats per token; empty
             where no metric asked for it.
     """
@@ -114,6 +122,7 @@ class Predictions:
     task: PersonalizationTask
     histories: Mapping[str, tuple[Interaction, ...]] = field(default_factory=dict)
     topics: int = 0
+    memory_tokens: int = 0
     retention: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, users: Collection[str]) -> Predictions:

@@ -98,3 +98,43 @@ class TrainingSettings:
     embedding: str = "hidden"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """A chat model behind an OpenAI-compatible server, and how hard it may be asked.
+
+    The key is never a setting: it comes from the environment or a file.
+
+    Attributes:
+        model: The model's name, as the server knows it.
+        base_url: The server's address with its path (`http://127.0.0.1:8000/v1`); None takes it
+            from the variable OPENAI_BASE_URL.
+        key_variable: The environment variable that holds the key.
+        key_file: A file that holds the key instead.
+        concurrency: So many questions are under way at once, in each worker.
+        time_limit_s: So long one attempt may take, however much trickles in.
+        attempts: How often a question is put before the server counts as out of order.
+        longest_wait_s: A server that wants a longer pause counts as out of order.
+        limit_name: How the server calls the bound on an answer's tokens.
+        token_budget: Prompt and answer tokens that the study may use in all; None is no limit.
+        prompt_price: Money per million prompt tokens, for the report; None where not known.
+        answer_price: Money per million answer tokens.
+        currency: What the prices are in.
+    """
+
+    model: str
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    key_file: str | None = None
+    concurrency: int = 8
+    time_limit_s: float = 120.0
+    attempts: int = 6
+    longest_wait_s: float = 300.0
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    token_budget: int | None = None
+    prompt_price: float | None = None
+    answer_price: float | None = None
+    currency: str = "USD"
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

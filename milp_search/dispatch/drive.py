@@ -24,7 +24,9 @@ from milp_search.core.errors import DataError, DiskFullError, InputError, StudyE
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
+from milp_search.dispatch.chat_runner import PAID_TOKENS
 from milp_search.dispatch.check_base import check_base, workers_device
+from milp_search.dispatch.check_endpoint import check_dimensions, check_metrics
 from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.local import run_local
 from milp_search.dispatch.memory import shared_memory_mib
@@ -38,7 +40,10 @@ from milp_search.dispatch.worker import (
     measured_metrics,
     staged_base,
 )
+from milp_search.endpoint.client import server_url
+from milp_search.endpoint.key import api_key
 from milp_search.metrics.table import metrics_for
+from milp_search.personalize.chat_prompts import load_prompts
 from milp_search.personalize.retention import check_other_targets
 from milp_search.space.row_space import Space
 from milp_search.space.search_space import SearchSpace
@@ -72,7 +77,7 @@ class Prepared:
     """What a study file names, read: nothing is trained and nothing written yet."""
 
     spec: StudySpec
-    shape: ModelShape
+    shape: ModelShape | None
     space: Space
     task: PersonalizationTask
 
@@ -93,17 +98,31 @@ def prepare(
     Raises:
         InputError: Something that the study file names cannot be read or does not fit.
     """
+    # Of a model behind an endpoint nothing can be known, and nothing is trained in it.
+    asks = spec.endpoint is not None
     with _placed(file, "base_model"):
-        shape = read_shape(spec.base_model, trust_remote_code=spec.trust_remote_code)
+        trusted = spec.trust_remote_code
+        shape = None if asks else read_shape(spec.base_model, trust_remote_code=trusted)
     with _placed(file, "space"):
-        named = load_search_space(spec.space, layers=shape.layers)
+        named = load_search_space(spec.space, layers=0 if shape is None else shape.layers)
+        check_dimensions(named, asks=asks)
     with _placed(file, "data"):
         task = load_task(spec.data)
     space: Space = named if make_space is None else make_space(named, task)
     with _placed(file, "objectives"):
         metrics = metrics_for(measured_metrics(spec), task.kind)
+        check_metrics(metrics, asks=asks, judged=spec.judge is not None)
         if any(metric.needs_retention for metric in metrics):
             check_other_targets(task)
+    for key, server in (("endpoint", spec.endpoint), ("judge", spec.judge)):
+        if server is not None:
+            with _placed(file, key):
+                server_url(server)
+                api_key(server)
+    if spec.endpoint is not None:
+        with _placed(file, "prompts"):
+            load_prompts(None if spec.prompts is None else Path(spec.prompts))
+        return Prepared(spec, None, space, task)
     with _placed(file, "base_model"):
         check_base(spec, space, task)
     return Prepared(spec, shape, space, task)
@@ -151,7 +170,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
         proposer=spec.proposer,
         preset=spec.preset,
         method=spec.method,
-        metrics=[*measured_metrics(spec), TRAINABLE_PARAMS],
+        metrics=[*measured_metrics(spec), PAID_TOKENS if spec.endpoint else TRAINABLE_PARAMS],
         constraints=spec.constraints,
         shape=prepared.shape,
         max_communities=len(task.targets),
@@ -160,7 +179,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "versions": versions,
             "data": task.name,
             "data_fingerprint": task.fingerprint,
-            "base_model": spec.base_model,
+            "base_model": spec.endpoint.model if spec.endpoint else spec.base_model,
             "trust_remote_code": spec.trust_remote_code,
             "workers": 1 if spec.dispatch.local else spec.dispatch.parallel,
         },
@@ -201,7 +220,7 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
     source = StudySource(study, spec, on_change=progress.show)
     with logged(study.folder), _stopping_on_signals(source, console) as signals:
         wait_for_workers(study.folder, lambda: console.print(_WAITING))
-        if spec.training.base_training != "none" and task.others:
+        if spec.training.base_training != "none" and task.others and spec.endpoint is None:
             stage = f"Base stage ({spec.training.base_training}) on {len(task.others)} users ..."
             console.print(stage)
             staged_base(study.folder, spec, task, workers_device(spec))
@@ -232,7 +251,7 @@ def execute(
 ) -> None:
     """Runs jobs until there are none: in this process, or through Ray Tune."""
     settings, epoch = spec.dispatch, source.study.state.epoch
-    reason = unpacked(spec)
+    reason = None if spec.endpoint else unpacked(spec)
     if settings.trainer == "packed" and reason is not None:
         console.print(f"Plain PEFT trains one adapter after another: no packed path ({reason}).")
     packs = f"in packs of up to {largest_pack(settings, spec.batch)}"
@@ -256,6 +275,8 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
     Where this machine's shared memory is too small for it, or its weights are quantised, each
     worker reads its own.
     """
+    if spec.endpoint is not None:
+        return RunnerFactory(folder)
     # The classes of a model's own code are known to the process only that has read it.
     if spec.trust_remote_code or spec.base_precision != "auto":
         return RunnerFactory(folder)

@@ -9,6 +9,9 @@ RESULTS = "results"
 CACHE = "cache"
 CHECKPOINTS = "checkpoints"
 LOG_NAME = "log.txt"
+RESPONSES = "responses"
+TOKENS = "tokens.json"
+JUDGE_TOKENS = "judge-tokens.json"
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:

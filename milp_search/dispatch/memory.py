@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from milp_search.core.methods import METHODS, MOST_SHARERS
+from milp_search.core.methods import KNOWN_METHODS, MOST_SHARERS
 from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.study.spec import DispatchSettings
@@ -72,7 +72,7 @@ def plans_that_fit(
 
 def adapters_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
     """Returns the size of a plan's adapters, float32, in MiB: one per user and per community."""
-    return _mib(plan, METHODS[plan.method].pieces * users + plan.communities, shape)
+    return _mib(plan, KNOWN_METHODS[plan.method].pieces * users + plan.communities, shape)
 
 
 def training_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
@@ -81,7 +81,7 @@ def training_mib(plan: TrialPlan, users: int, shape: ModelShape) -> float:
     Injected memories are there until the adapters that begin with them are, and so are adapters
     of which others are made.
     """
-    traits = METHODS[plan.method]
+    traits = KNOWN_METHODS[plan.method]
     first = users if traits.injection else 0
     if traits.pieces > 1:
         # Those who share need not be targets.

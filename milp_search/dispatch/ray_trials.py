@@ -16,6 +16,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from milp_search.core.chat import EndpointError
 from milp_search.core.errors import MilpSearchError
 from milp_search.core.trial import Failure
 from milp_search.dispatch.jobs import (
@@ -97,13 +98,18 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
             except Exception as error:
                 known = isinstance(error, MilpSearchError)
                 return {_NO_RUNNER: str(error) if known else raised_at(error), "done": True}
-        outcomes = [outcome.as_dict() for outcome in self._outcomes(self._run_pack)]
+        try:
+            outcomes = [outcome.as_dict() for outcome in self._outcomes(self._run_pack)]
+        except EndpointError as error:
+            return {_NO_RUNNER: str(error), "done": True}
         return {_OUTCOMES: json.dumps(outcomes), "done": True}
 
     def _outcomes(self, run_pack: RunPack) -> list[Outcome]:
         started = time.monotonic()
         try:
             return run_pack(self._pack)
+        except EndpointError:
+            raise
         except Exception as error:  # the boundary of a trial
             failure = Failure("exception", raised_at(error))
             count = len(self._pack)
@@ -153,7 +159,7 @@ class _Trials:
             self._source.done(*self._ended.pop(0))
         if self._no_runner is not None:
             raise RayError(
-                f"a worker could not begin: {self._no_runner}",
+                f"a worker cannot work: {self._no_runner}",
                 remedy="Nothing is lost: mend the cause, then resume the study.",
             )
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from milp_search.core.errors import StudyError
-from milp_search.core.methods import METHODS
+from milp_search.core.methods import KNOWN_METHODS
 from milp_search.core.private_files import keep_private
 from milp_search.core.trial import Measurement, Trial
 from milp_search.data.formats import FORMATS
@@ -165,7 +165,7 @@ def print_names(what: str, console: Console) -> None:
     """Prints what can be named in a study file, with a word on each."""
     rows = {
         "spaces": {name: _first_comment(path) for name, path in shipped_spaces().items()},
-        "methods": {name: traits.summary for name, traits in METHODS.items()},
+        "methods": {name: traits.summary for name, traits in KNOWN_METHODS.items()},
         "datasets": {name: layout.summary for name, layout in FORMATS.items()},
         "metrics": {name: _metric_summary(name) for name in METRIC_DIRECTIONS},
     }[what]

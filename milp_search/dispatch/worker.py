@@ -23,17 +23,20 @@ from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.adapters.packed.memory import is_out_of_memory
 from milp_search.adapters.placed_base import PlacedBase, rebuild_base
 from milp_search.adapters.stage_cache import StageCache
+from milp_search.core.chat import EndpointError
 from milp_search.core.errors import InputError, MeasurementError, MilpSearchError, StudyError
+from milp_search.core.methods import METHODS
 from milp_search.core.model_shape import trainable_parameters
-from milp_search.core.plan import TrialPlan
+from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.private_files import appending, keep_private, own_folder, refuse_link
-from milp_search.core.records import PersonalizationTask
+from milp_search.core.records import PersonalizationTask, Predictions
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.checkpoints import job_checkpoints
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack, raised_at
+from milp_search.dispatch.judging import Judging
 from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.dispatch.rendezvous import train_together
 from milp_search.dispatch.watchdog import watched
@@ -84,7 +87,7 @@ class RunnerFactory:
             StudyError: It cannot be made; the traceback is in the study's log.
         """
         try:
-            return self._runner().run
+            return self._run_pack()
         except InputError:
             raise
         except Exception as error:
@@ -94,14 +97,18 @@ class RunnerFactory:
                 remedy=f"Look into {self.folder / LOG_NAME}, then resume the study.",
             ) from error
 
-    def _runner(self) -> TrialRunner:
+    def _run_pack(self) -> RunPack:
         spec = load_study_spec(self.folder / SPEC_NAME)
+        if spec.endpoint is not None:
+            from milp_search.dispatch.chat_runner import ChatRunner
+
+            return ChatRunner(self.folder, spec, self.epoch).run
         # No more threads than cores set aside: those that wait for one another are slow.
         torch.set_num_threads(max(int(spec.dispatch.cpus_per_trial), 1))
         staged = None
         if self.placed is not None:
             staged = rebuild_base(self.placed, spec.dispatch.device), self.stage
-        return TrialRunner(self.folder, spec, staged, self.epoch)
+        return TrialRunner(self.folder, spec, staged, self.epoch).run
 
 
 class TrialRunner:
@@ -148,6 +155,11 @@ class TrialRunner:
         """The trainer; what it has embedded once stays."""
         return make_trainer(self.base, self.spec, self.cache, self.task.choices)
 
+    @cached_property
+    def judging(self) -> Judging:
+        """The judges, where a metric needs one."""
+        return Judging(self.folder, self.spec)
+
     def run(self, pack: Pack) -> list[Outcome]:
         """Trains jobs together and keeps each one's outcome in the study's folder.
 
@@ -160,6 +172,7 @@ class TrialRunner:
             One outcome per job, in order.
 
         Raises:
+            EndpointError: A judge that is needed cannot be asked.
             StudyError: Another driver runs the study by now.
         """
         dispatch = self.spec.dispatch
@@ -179,10 +192,14 @@ class TrialRunner:
             results = train_together(self.trainer, plans)
         except Exception as error:  # the trial boundary: whatever happened, the study goes on
             results = [error] * len(pack)
+        for result in results:
+            if isinstance(result, EndpointError):
+                # The judge cannot be asked, which is no trial's fault.
+                raise result
         duration_s = (time.monotonic() - start) / len(pack)
         reused = shares({} if self.cache is None else self.cache.counts, len(pack))
         outcomes = [
-            self._ended(job, result, Outcome({}, None, duration_s, len(pack), counts))
+            ended(self.folder, job, result, Outcome({}, None, duration_s, len(pack), counts))
             for job, result, counts in zip(pack, results, reused, strict=True)
         ]
         if any(outcome.failure is not None for outcome in outcomes):
@@ -237,23 +254,21 @@ class TrialRunner:
             topics=any(metric.needs_topics for metric in metrics),
             retention=any(metric.needs_retention for metric in metrics),
         )
+        predictions = self.judging.judged(
+            predictions, metrics, split, lambda: self._rival(run, split)
+        )
         measurements = measure(predictions, names)
         adapter = run.plan.adapter
         maps = self.base.shape.targets(adapter.target_maps)
         parameters = Measurement(float(trainable_parameters(adapter, maps)), 0.0)
         return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks
 
-    def _ended(
-        self, job: Job, result: Mapping[str, Measurement] | Exception, outcome: Outcome
-    ) -> Outcome:
-        """Returns the outcome with the result in it, which is on disk already."""
-        if isinstance(result, Exception):
-            log_failure(self.folder, job.name, result)
-            outcome = replace(outcome, failure=describe_failure(result))
-        else:
-            outcome = replace(outcome, measurements=result)
-        write_outcome(self.folder, job, outcome)
-        return outcome
+    def _rival(self, run: Run, split: Split) -> Predictions:
+        """Returns TpLP's answers to a split's queries (MiLP, section 4.1)."""
+        layers = self.base.shape.layers
+        plan = TrialPlan("tplp", AdapterPlan((0,) * layers)).canonical(METHODS["tplp"])
+        rival = replace(run, plan=plan)
+        return answer(rival, train(rival), split, generate=True)
 
     def _keep_adapters(self, job: Job, stacks: Stacks) -> None:
         """Writes the trial's adapters, complete or not at all."""
@@ -351,6 +366,19 @@ def describe_failure(error: Exception) -> Failure:
     if is_out_of_memory(error):
         return Failure("out_of_memory", type(error).__name__)
     return Failure("exception", raised_at(error))
+
+
+def ended(
+    folder: Path, job: Job, result: Mapping[str, Measurement] | Exception, outcome: Outcome
+) -> Outcome:
+    """Returns the outcome with the result in it, which is on disk already."""
+    if isinstance(result, Exception):
+        log_failure(folder, job.name, result)
+        outcome = replace(outcome, failure=describe_failure(result))
+    else:
+        outcome = replace(outcome, measurements=result)
+    write_outcome(folder, job, outcome)
+    return outcome
 
 
 def write_outcome(folder: Path, job: Job, outcome: Outcome) -> None:

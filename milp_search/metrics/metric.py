@@ -22,6 +22,10 @@ class Metric:
         summary: What it is, in a few words.
         needs_topics: Whether generated texts have to carry their topic, in a task of texts.
         needs_retention: Whether `Predictions.retention` has to be filled.
+        needs_weights: Whether the model has to tell likelihoods, which none behind an endpoint
+            does.
+        needs_judge: The kind of judge that has to have judged every prediction; empty for none.
+        needs_endpoint: Whether tokens have to be counted, which only a server does.
     """
 
     name: str
@@ -32,3 +36,6 @@ class Metric:
     summary: str
     needs_topics: bool = False
     needs_retention: bool = False
+    needs_weights: bool = False
+    needs_endpoint: bool = False
+    needs_judge: str = ""

@@ -20,6 +20,18 @@ from milp_search.metrics.rating import mae, rmse
 from milp_search.metrics.retention import retention
 from milp_search.metrics.rouge import rouge_1, rouge_l
 from milp_search.metrics.subgroups import AT, over_subgroup
+from milp_search.metrics.token_use import query_tokens, token_cost
+from milp_search.metrics.win_rate import (
+    MODEL,
+    OFFLINE,
+    judge_flipped,
+    judge_length,
+    judge_shift,
+    judge_ties,
+    judge_unparsable,
+    win_rate,
+    win_rate_offline,
+)
 
 _ANY: tuple[TaskKind, ...] = ("text", "classification", "rating")
 
@@ -33,10 +45,34 @@ def _generation(
     return Metric(compute.__name__, direction, True, frozenset([kind]), compute, summary)
 
 
+def _tokens(compute: Callable[[Predictions], Measurement], summary: str) -> Metric:
+    return Metric(
+        compute.__name__, "minimize", True, frozenset(_ANY), compute, summary, needs_endpoint=True
+    )
+
+
+def _judged(
+    compute: Callable[[Predictions], Measurement],
+    summary: str,
+    kind: str = MODEL,
+    direction: Direction = "minimize",
+) -> Metric:
+    name, kinds = compute.__name__, frozenset(_ANY)
+    return Metric(name, direction, True, kinds, compute, summary, needs_judge=kind)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", "minimize", False, frozenset(_ANY), loss, "Nats per response token"),
+        Metric(
+            "loss",
+            "minimize",
+            False,
+            frozenset(_ANY),
+            loss,
+            "Nats per response token",
+            needs_weights=True,
+        ),
         _generation(rouge_1, "maximize", "text", "ROUGE-1 F-measure"),
         _generation(rouge_l, "maximize", "text", "ROUGE-L F-measure"),
         _generation(persona_f1, "maximize", "text", "Words shared with the history, F1 in percent"),
@@ -64,7 +100,22 @@ METRICS: dict[str, Metric] = {
             retention,
             "Nats per token that adapters add on other users' texts",
             needs_retention=True,
+            needs_weights=True,
         ),
+        _judged(win_rate, "Share of answers that a judge prefers to TpLP's", direction="maximize"),
+        _judged(
+            win_rate_offline,
+            "The same by an offline count of shared words, no opinion",
+            OFFLINE,
+            "maximize",
+        ),
+        _judged(judge_unparsable, "Share of the judge's answers that are no score"),
+        _judged(judge_ties, "Share of pairs to which the judge gives equal scores"),
+        _judged(judge_flipped, "Share of winners that change with the order of the judge's prompt"),
+        _judged(judge_shift, "How much a score changes with the order of the judge's prompt"),
+        _judged(judge_length, "Correlation of the judge's scores with the length of answers"),
+        _tokens(query_tokens, "Tokens of a query's prompt and answer, of a chat model"),
+        _tokens(token_cost, "The same, with the query's share of notes and knowledge"),
     )
 }
 

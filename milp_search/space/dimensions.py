@@ -16,6 +16,7 @@ DIMENSIONS: dict[str, DimensionKind] = {
     "retrieved_items": IntegerKind("retrieved_items", minimum=0),
     "communities": IntegerKind("communities", minimum=1),
     "profile": ChoiceKind("profile", {"off": False, "on": True}),
+    "summary_lines": IntegerKind("summary_lines", minimum=1),
     "adapter_scope": ChoiceKind(
         "adapter_scope", {"user": "user", "community": "community", "all": "all"}, field="scope"
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from milp_search.core.arm import Value
 from milp_search.core.errors import SpecError
-from milp_search.core.methods import METHODS
+from milp_search.core.methods import KNOWN_METHODS
 from milp_search.core.plan import TrialPlan, plan_from_dict
 from milp_search.space.parameter import Parameter
 from milp_search.space.search_space import SearchSpace
@@ -121,7 +121,7 @@ def row_space(
 
 def row_plan(space: SearchSpace, row: Row, users: int) -> TrialPlan:
     """Returns a row's canonical plan; see `row_space`."""
-    traits = METHODS[row.method]
+    traits = KNOWN_METHODS[row.method]
     plan = space.fixed_plan(row.method)
     stated = {**traits.defaults, **row.fields}
     return replace(plan, **stated).canonical(traits, users)

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from milp_search.core.arm import Value
 from milp_search.core.errors import SpecError
-from milp_search.core.methods import METHODS, MethodTraits
+from milp_search.core.methods import KNOWN_METHODS, MethodTraits
 from milp_search.core.plan import AdapterPlan, FfnMaps, TrialPlan
 from milp_search.space.count_readings import CountReading
 from milp_search.space.dimension import Dimension, SettingError
@@ -191,7 +191,7 @@ def _configured(name: str, setting: Any, layers: int) -> Dimension:
 
 
 def _traits(method: str) -> MethodTraits:
-    if method not in METHODS:
-        remedy = suggestion(method, tuple(METHODS))
+    if method not in KNOWN_METHODS:
+        remedy = suggestion(method, tuple(KNOWN_METHODS))
         raise SpecError(f"expected a known method, got {method!r}", remedy=remedy)
-    return METHODS[method]
+    return KNOWN_METHODS[method]

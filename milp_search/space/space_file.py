@@ -117,7 +117,8 @@ def _layers(document: YamlDocument, stated: int | str, model: int | None) -> int
     if not isinstance(layers, int):
         remedy = "write the number of layers, or load the space with `layers=` of the base model"
         raise SpecError("layers: expected a base model for 'auto', got none", at=at, remedy=remedy)
-    if not 1 <= layers <= MAX_LAYERS:
+    # A model that can only be asked has no layers that anyone knows of.
+    if not (1 <= layers <= MAX_LAYERS or model == layers == 0):
         remedy = "write the base model's number of layers, or `auto`"
         raise SpecError(f"layers: expected 1 to {MAX_LAYERS}, got {layers}", at=at, remedy=remedy)
     if model is not None and layers != model:

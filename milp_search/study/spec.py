@@ -7,8 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator
 
 from milp_search.core.errors import SpecError
-from milp_search.core.methods import METHODS
-from milp_search.core.settings import BasePrecision, DataSettings, TrainingSettings
+from milp_search.core.methods import KNOWN_METHODS
+from milp_search.core.settings import (
+    BasePrecision,
+    DataSettings,
+    EndpointSettings,
+    TrainingSettings,
+)
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
 from milp_search.search.presets import PRESETS, EngineSettings
@@ -136,6 +141,9 @@ class StudySpec(Settings):
         training: How adapters are trained.
         dispatch: Where trials run.
         seed: Seed of the search and of training.
+        endpoint: The chat model that methods `chat...` ask, in place of a base model.
+        prompts: A folder with prompts of one's own for it and the judge; what is missing is ours.
+        judge: The chat model that judges answers, for `win_rate`.
         test_seeds: The front's trials are retrained with each of these for the final test.
         resolved: What a run was done with.
     """
@@ -159,6 +167,9 @@ class StudySpec(Settings):
     dispatch: DispatchSettings = DispatchSettings()
     seed: int = Field(default=0, ge=0, lt=2**31)
     test_seeds: tuple[int, ...] = (0,)
+    endpoint: EndpointSettings | None = None
+    prompts: str | None = None
+    judge: EndpointSettings | None = None
     resolved: Resolved | None = None
 
     @field_validator("proposer")
@@ -180,7 +191,7 @@ class StudySpec(Settings):
     @field_validator("method")
     @classmethod
     def _known_method(cls, method: str) -> str:
-        if method not in METHODS:
+        if method not in KNOWN_METHODS:
             message = f"expected a known method, got {method!r}"
-            raise SpecError(message, remedy=suggestion(method, tuple(METHODS)))
+            raise SpecError(message, remedy=suggestion(method, tuple(KNOWN_METHODS)))
         return method

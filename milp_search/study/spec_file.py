@@ -22,6 +22,7 @@ from milp_search.space.yaml_reader import YamlDocument, read_yaml, validate
 from milp_search.study.credentials import refuse_credentials, refuse_given_credentials
 from milp_search.study.requested import CLOSED_FORMS, check_measured
 from milp_search.study.spec import EMBEDDED, Resolved, StudySpec
+from milp_search.study.spec_endpoint import check_endpoint
 from milp_search.study.spec_ranges import Place, check_ranges
 from milp_search.study.whole_file import write_whole
 
@@ -67,6 +68,7 @@ def load_study_spec(
     _check_constraints(spec, metrics or (), place)
     _check_budget(spec, place)
     _check_precision(spec, place)
+    check_endpoint(spec, place)
     _check_files(spec, place)
     return spec if spec.name else spec.model_copy(update={"name": Path(path).stem})
 
@@ -120,6 +122,8 @@ def _with_paths(spec: StudySpec, folder: Path, skipped: Mapping[str, Any]) -> St
         update["data"] = replace(spec.data, path=_absolute(spec.data.path, folder))
     if "space" not in skipped and _is_space_file(spec.space):
         update["space"] = _absolute(spec.space, folder)
+    if spec.prompts is not None and "prompts" not in skipped:
+        update["prompts"] = _absolute(spec.prompts, folder)
     if "base_model" not in skipped and _is_model_folder(spec.base_model, folder):
         update["base_model"] = _absolute(spec.base_model, folder)
     return spec.model_copy(update=update)

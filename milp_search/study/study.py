@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 from milp_search.core.arm import Arm
 from milp_search.core.errors import StudyError
-from milp_search.core.methods import METHODS
+from milp_search.core.methods import KNOWN_METHODS
 from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Failure, Measurement, Objective, Trial
@@ -188,7 +188,7 @@ class Study:
             initial_trials=initial_trials,
             proposer=checked_name("proposer", proposer, PROPOSERS),
             preset=checked_name("preset", preset, PRESETS),
-            method=checked_name("method", method, METHODS),
+            method=checked_name("method", method, KNOWN_METHODS),
             metrics=all_metrics(objectives, bounds, metrics),
             exact=tuple(sorted(exact or {})),
             shape=shape,

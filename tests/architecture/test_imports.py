@@ -28,6 +28,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jinja2": ("milp_search.study",),
     "ray": ("milp_search.dispatch",),
     "typer": ("milp_search.cli",),
+    "starlette": ("milp_search.dispatch.serving",),
+    "uvicorn": ("milp_search.dispatch.serving",),
+    "openai": ("milp_search.endpoint",),
     "bm25s": ("milp_search.personalize.retrieval",),
 }
 

@@ -236,7 +236,7 @@ def test_a_worker_that_cannot_begin_ends_the_run_and_no_trial(session: None) -> 
         raise FileNotFoundError("a user's text")
 
     source = Phases([jobs(10, 10, 10, 10)])
-    with pytest.raises(RayError, match=r"could not begin: FileNotFoundError at \S+\.py") as caught:
+    with pytest.raises(RayError, match=r"cannot work: FileNotFoundError at \S+\.py") as caught:
         run_with_ray(source, make_runner=make_runner, settings=SETTINGS)
     assert "a user's text" not in str(caught.value)
     assert source.ended == []
@@ -246,7 +246,7 @@ def test_what_a_worker_cannot_begin_for_is_told_in_our_own_words(session: None) 
     def make_runner() -> RunPack:
         raise ModelError("expected a model, got none", remedy="Give another folder.")
 
-    with pytest.raises(RayError, match="could not begin: expected a model, got none"):
+    with pytest.raises(RayError, match="cannot work: expected a model, got none"):
         run_with_ray(Phases([jobs(10)]), make_runner=make_runner, settings=SETTINGS)
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from metrics.making import predictions
 from milp_search.core.errors import MeasurementError, SpecError
+from milp_search.core.judged import PairScore
 from milp_search.core.records import Predictions, TaskKind
 from milp_search.metrics.metric import Metric
 from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS, measure, metrics_for
@@ -20,16 +23,26 @@ def of_kind(kind: TaskKind, generated: bool = True) -> Predictions:
     pairs = [(reference, answer if generated else None), (reference, reference)]
     users = {"a": pairs[:1], "b": pairs[1:]}
     histories = {user: [("chess?", "chess!")] for user in users}
-    return predictions(users, kind, ("red", "blue") * (kind == "classification"), histories)
+    made = predictions(users, kind, ("red", "blue") * (kind == "classification"), histories)
+    # As a judge and a server leave them.
+    scores = PairScore(7, 3, (6, 5))
+    items = (
+        replace(item, used_tokens=10, judged={"model": scores, "offline": scores})
+        for item in made.items
+    )
+    return replace(made, items=tuple(items))
 
 
 def test_the_metrics_are_the_announced_ones() -> None:
     assert list(METRICS) == [
         "loss", "rouge_1", "rouge_l", "persona_f1", "persona_f1_normalized",
         "accuracy", "macro_f1", "mae", "rmse", "diversity", "retention",
+        "win_rate", "win_rate_offline", "judge_unparsable", "judge_ties", "judge_flipped",
+        "judge_shift", "judge_length", "query_tokens", "token_cost",
     ]  # fmt: skip
     assert {name for name, way in METRIC_DIRECTIONS.items() if way == "minimize"} == {
-        "loss", "mae", "rmse", "retention", "trainable_params",
+        "loss", "mae", "rmse", "retention", "trainable_params", "judge_unparsable", "judge_ties",
+        "judge_flipped", "judge_shift", "judge_length", "query_tokens", "token_cost",
     }  # fmt: skip
 
 
@@ -38,7 +51,8 @@ def test_every_metric_measures_each_of_its_kinds(metric: Metric) -> None:
     for kind in metric.kinds:
         measured = measure(of_kind(kind), [metric.name])[metric.name]
         assert measured.sem is not None
-        assert len(measured.per_user) == 2
+        # The judge's own marks are of the judge, and not of users.
+        assert len(measured.per_user) == (0 if metric.name.startswith("judge_") else 2)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=str)
@@ -60,7 +74,8 @@ def test_every_metric_that_needs_generations_says_so(metric: Metric) -> None:
     if not metric.needs_generation:
         assert measure(made, [metric.name])[metric.name].mean == 1.0
         return
-    with pytest.raises(MeasurementError, match="expected generated text"):
+    lacks = "expected (generated text|predictions that were judged|tokens counted by a server)"
+    with pytest.raises(MeasurementError, match=lacks):
         measure(made, [metric.name])
 
 

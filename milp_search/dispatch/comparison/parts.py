@@ -12,8 +12,8 @@ from rich.console import Console
 
 from milp_search.adapters.base_model import read_config
 from milp_search.adapters.supported import is_encoder
-from milp_search.core.errors import ModelError, StudyError
-from milp_search.core.methods import METHODS
+from milp_search.core.errors import ModelError, SpecError, StudyError
+from milp_search.core.methods import CHAT_METHODS, KNOWN_METHODS
 from milp_search.core.records import PersonalizationTask
 from milp_search.dispatch.drive import (
     NO_TRIAL_SUCCEEDED,
@@ -69,9 +69,14 @@ def rows_part(
 
     Raises:
         ModelError: The base model cannot be read, or serves none of the rows.
+        SpecError: The rows ask a model behind an endpoint and there is none, or the reverse.
     """
-    if is_encoder(read_config(spec.base_model, trust_remote_code=spec.trust_remote_code)):
-        rows = [row for row in rows if not METHODS[row.method].needs_decoder]
+    _require_endpoint(name, spec, rows)
+    trusted = spec.trust_remote_code
+    if spec.endpoint is None and is_encoder(
+        read_config(spec.base_model, trust_remote_code=trusted)
+    ):
+        rows = [row for row in rows if not KNOWN_METHODS[row.method].needs_decoder]
     if not rows:
         raise ModelError(
             f"expected a decoder-only base model for {name!r}, got the encoder {spec.base_model!r}",
@@ -93,6 +98,20 @@ def rows_part(
         return row_space(name, space, tuple(rows), tuple(seeds), len(task.targets))
 
     return Part(name, spec.model_copy(update=changes), make, file)
+
+
+def _require_endpoint(name: str, spec: StudySpec, rows: Sequence[Row]) -> None:
+    asks = all(row.method in CHAT_METHODS for row in rows)
+    if asks and spec.endpoint is None:
+        raise SpecError(
+            f"the rows of this table ask a model behind an endpoint, and {name!r} has none",
+            remedy="set `endpoint` and a method for endpoints, as in experiments/blackbox.yaml",
+        )
+    if not asks and spec.endpoint is not None:
+        raise SpecError(
+            f"the rows of this table need the model's weights, and {name!r} has an endpoint",
+            remedy="choose the table logo-4, or take `endpoint` out and name a `base_model`",
+        )
 
 
 def search_part(

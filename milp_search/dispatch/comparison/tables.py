@@ -71,6 +71,19 @@ LOGO_2 = (
 )
 """LoGo, Table 2; its defaults are the +PAG row of Table 1."""
 
+LOGO_4 = (
+    Row("Base model", "chat"),
+    Row("Base model + random", "chat_random"),
+    Row("Base model + RAG", "chat_rag"),
+    Row("Base model + profile", "chat_profile"),
+    Row("Base model + profile with RAG", "chat_profile_rag"),
+    Row("LoGo", "chat_logo"),
+    Row("LoGo + RAG", "chat_logo_rag"),
+    Row("LoGo + profile", "chat_logo_profile"),
+    Row("LoGo + profile with RAG", "chat_logo_profile_rag"),
+)
+"""LoGo, Table 4: a model that can only be asked."""
+
 MILP_2 = (Row("TpLP", "tplp"), Row("MaLP", "malp"), Row("UeLP", "uelp"))
 """MiLP, Table 2, without MiLP itself, which is searched for."""
 
@@ -251,7 +264,12 @@ def _ablation_name(one: Subject, label: str, seed: int) -> str:
 
 
 def _measured(one: Subject, metrics: Metrics) -> tuple[str, ...]:
-    """Returns what the table asks trials to measure, the loss beside what it shows."""
+    """Returns what the table asks trials to measure, the loss beside what it shows.
+
+    A model behind an endpoint tells no loss; of it the cost in tokens stands there.
+    """
+    if one.spec.endpoint is not None:
+        return (*metrics[one.task.kind], "token_cost")
     beside = ("persona_f1_normalized",) if "persona_f1" in metrics[one.task.kind] else ()
     return (*metrics[one.task.kind], *beside, LOSS)
 
@@ -308,6 +326,7 @@ def _table(
 
 _LOGO_1_TITLE = "LoGo and its baselines (LoGo, Table 1)"
 _LOGO_2_TITLE = "Time splits and retrieved items of LoGo (LoGo, Table 2)"
+_LOGO_4_TITLE = "LoGo for a model behind an endpoint (LoGo, Table 4)"
 _MILP_5_TITLE = "What the stages of MiLP are worth (MiLP, Table 5)"
 
 _METHODS_TITLE = "Every method by its name"
@@ -315,6 +334,7 @@ _METHODS_TITLE = "Every method by its name"
 TABLES: dict[str, Callable[[Subjects, Seeds], Comparison]] = {
     "logo-1": partial(_of_rows, "logo-1", _LOGO_1_TITLE, LOGO_1, LOGO_METRICS, True),
     "logo-2": partial(_of_rows, "logo-2", _LOGO_2_TITLE, LOGO_2, LOGO_METRICS, False),
+    "logo-4": partial(_of_rows, "logo-4", _LOGO_4_TITLE, LOGO_4, LOGO_METRICS, True),
     "milp-2": _milp_2,
     "milp-4": _milp_4,
     "milp-5": partial(_of_rows, "milp-5", _MILP_5_TITLE, MILP_5, MILP_METRICS, False),

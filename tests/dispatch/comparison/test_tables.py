@@ -10,13 +10,14 @@ import pytest
 from dispatch.comparison.making import small_subject
 from milp_search.adapters.base_model import parameter_count
 from milp_search.core.errors import SpecError
-from milp_search.core.methods import METHODS
+from milp_search.core.methods import KNOWN_METHODS, METHODS
 from milp_search.dispatch.comparison import tables
 from milp_search.dispatch.comparison.figures import FIGURES, make_figure
 from milp_search.dispatch.comparison.paper import PAPER, checked_paper_data, paper_data, paper_value
 from milp_search.dispatch.comparison.tables import (
     LOGO_1,
     LOGO_2,
+    LOGO_4,
     MILP_2,
     MILP_4,
     MILP_5,
@@ -31,6 +32,7 @@ from milp_search.study.result_table import Cell
 LABELS = {
     "logo-1": [row.label for row in LOGO_1],
     "logo-2": [row.label for row in LOGO_2],
+    "logo-4": [row.label for row in LOGO_4],
     "milp-2": [*(row.label for row in MILP_2), "MiLP"],
     "milp-4": [*MILP_4],
     "milp-5": [row.label for row in MILP_5],
@@ -45,9 +47,11 @@ def test_each_table_has_the_papers_rows_and_no_others() -> None:
             assert list(rows) == labels
 
 
-@pytest.mark.parametrize("row", [*LOGO_1, *LOGO_2, *MILP_2, *MILP_5], ids=lambda row: row.label)
+@pytest.mark.parametrize(
+    "row", [*LOGO_1, *LOGO_2, *LOGO_4, *MILP_2, *MILP_5], ids=lambda row: row.label
+)
 def test_each_row_is_a_method_that_can_be_named(row: object) -> None:
-    assert row.method in METHODS  # type: ignore[attr-defined]
+    assert row.method in KNOWN_METHODS  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,8 @@ def test_each_row_is_a_method_that_can_be_named(row: object) -> None:
         ("logo-1", "LaMP_3", "LoGo + RAG (c = 1)", "mae", 0.161),
         ("logo-1", "LaMP_5", "P2P", "rouge_l", 0.431),
         ("logo-2", "LaMP_2M", "T = 10", "macro_f1", 0.656),
+        ("logo-4", "LaMP_2M", "LoGo + profile with RAG", "macro_f1", 0.498),
+        ("logo-4", "LaMP_4", "Base model + random", "rouge_l", 0.156),
         ("milp-2", "Reddit", "UeLP", "persona_f1", 0.704),
         ("milp-2", "MedDia", "MiLP", "rouge_1", 0.2413),
         ("milp-4", "AmazonQA", "Size + Layer", "persona_f1", 2.195),

@@ -1,0 +1,76 @@
+"""What is asked of a chat model and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from milp_search.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One question to a chat model; equal requests have one answer.
+
+    Attributes:
+        messages: The conversation so far.
+        max_tokens: The most tokens that the answer may have.
+        temperature: How random the answer is; 0 is greedy, as far as the server can.
+        seed: Asked of the server where it is not None; some heed it.
+        sample: Tells apart several answers to one question.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    """An answer and what it took.
+
+    Attributes:
+        text: The answer.
+        prompt_tokens: Tokens of the conversation, by the server's count.
+        completion_tokens: Tokens of the answer, by the server's count.
+        paid: Whether the server was asked now; False where the answer was kept from before.
+        counted: Whether the server counted; where it did not, both counts are upper bounds.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    paid: bool = True
+    counted: bool = True
+
+
+class ChatModel(Protocol):
+    """Answers questions, many at a time."""
+
+    def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
+        """Returns one reply per request, in order.
+
+        Raises EndpointError where one of them cannot be had.
+        """
+        ...
+
+
+class EndpointError(InputError):
+    """A chat model that cannot be asked; the message quotes neither prompts nor keys.
+
+    No trial is at fault: the study stops, and goes on when it is resumed.
+    """
+
+
+class BudgetExhausted(EndpointError):
+    """The next question might cost more tokens than the budget still has."""

@@ -1,0 +1,130 @@
+"""The worker's half where the model is behind an endpoint: nothing is trained, all is asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+from milp_search.core.chat import ChatModel, ChatReply, ChatRequest, EndpointError
+from milp_search.core.records import PersonalizationTask
+from milp_search.core.trial import Measurement
+from milp_search.data.load import load_task
+from milp_search.dispatch.fence import at_work
+from milp_search.dispatch.folders import RESPONSES, TOKENS
+from milp_search.dispatch.jobs import Job, Outcome, Pack
+from milp_search.dispatch.judging import Judging
+from milp_search.dispatch.watchdog import watched
+from milp_search.dispatch.worker import ended, measured_metrics
+from milp_search.endpoint.client import Endpoint
+from milp_search.endpoint.response_cache import ResponseCache
+from milp_search.endpoint.token_budget import TokenBudget
+from milp_search.metrics.table import measure, metrics_for
+from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
+from milp_search.personalize.chat_prompts import Prompts, load_prompts
+from milp_search.personalize.run import Split, queries_of
+from milp_search.study.spec import StudySpec
+
+PAID_TOKENS = "paid_tokens"
+"""What a trial was charged for: answers that were kept from before cost nothing."""
+
+
+@final
+class ChatRunner:
+    """Runs jobs of one study; the data is loaded once, and no answer is paid twice."""
+
+    def __init__(self, folder: Path, spec: StudySpec, epoch: int | None = None):
+        self.folder, self.spec, self.epoch = folder, spec, epoch
+
+    @cached_property
+    def task(self) -> PersonalizationTask:
+        """The population."""
+        return load_task(self.spec.data)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """What the model is asked with."""
+        return load_prompts(None if self.spec.prompts is None else Path(self.spec.prompts))
+
+    @cached_property
+    def model(self) -> ChatModel:
+        """The model, with the study's answers and budget."""
+        return study_endpoint(self.folder, self.spec)
+
+    @cached_property
+    def judging(self) -> Judging:
+        """The judges, where a metric needs one."""
+        return Judging(self.folder, self.spec)
+
+    def run(self, pack: Pack) -> list[Outcome]:
+        """Runs a pack's jobs one after the other and keeps each one's outcome.
+
+        Args:
+            pack: The jobs.
+
+        Returns:
+            One outcome per job, in order.
+
+        Raises:
+            EndpointError: The server is out of order, or the budget is used up; nothing that was
+                answered is lost.
+            StudyError: Another driver runs the study by now.
+        """
+        dispatch = self.spec.dispatch
+        with (
+            at_work(self.folder, self.epoch),
+            watched(self.folder, pack, dispatch.hang_after_s, dispatch.time_limit_s),
+        ):
+            return [self._run(job, len(pack)) for job in pack]
+
+    def _run(self, job: Job, count: int) -> Outcome:
+        start = time.monotonic()
+        result: Mapping[str, Measurement] | Exception
+        try:
+            result = self._measured(job)
+        except EndpointError:
+            raise
+        except Exception as error:  # the trial boundary: whatever happened, the study goes on
+            result = error
+        duration_s = time.monotonic() - start
+        return ended(self.folder, job, result, Outcome({}, None, duration_s, count))
+
+    def _measured(self, job: Job) -> Mapping[str, Measurement]:
+        model = _Metered(self.model)
+        tokens = self.spec.training.max_new_tokens
+        run = ChatRun(self.task, job.plan, model, self.prompts, tokens, job.seed)
+        split: Split = "validation" if job.kind == "search" else "test"
+        queries = [queries_of(user, split) for user in self.task.targets]
+        names = measured_metrics(self.spec)
+        predictions = self.judging.judged(
+            chat_predictions(run, queries),
+            metrics_for(names, self.task.kind),
+            split,
+            lambda: tplp_predictions(run, queries),
+        )
+        found = measure(predictions, names)
+        return {**found, PAID_TOKENS: Measurement(float(model.paid), 0.0)}
+
+
+class _Metered:
+    """A model that counts what was paid for now."""
+
+    def __init__(self, model: ChatModel):
+        self._model = model
+        self.paid = 0
+
+    def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
+        replies = self._model.ask(requests)
+        # Equal questions of one call are one.
+        for reply in dict(zip(requests, replies, strict=True)).values():
+            self.paid += (reply.prompt_tokens + reply.completion_tokens) * reply.paid
+        return replies
+
+
+def study_endpoint(folder: Path, spec: StudySpec) -> Endpoint:
+    """Returns the endpoint of a study, with the answers and the account in its folder."""
+    assert spec.endpoint is not None  # the method asks for one, and the study file was checked
+    budget = TokenBudget(folder / TOKENS, spec.endpoint.token_budget)
+    return Endpoint(spec.endpoint, ResponseCache(folder / RESPONSES), budget)

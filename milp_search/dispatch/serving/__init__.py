@@ -1,0 +1,1 @@
+"""A small server that speaks the protocol of chat models."""

@@ -1,0 +1,170 @@
+"""A bound on the tokens of a study, kept by all its workers together and over its interruptions.
+
+Before a question is put, the most that it can cost is set aside; afterwards what it did cost is
+booked. So the bound holds whatever the answers are. Where a question was put and no answer came, by
+a cut connection or a killed worker, the server may count it all the same: what was set aside is
+booked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from milp_search.core.chat import BudgetExhausted, ChatReply
+
+# ours: how often one looks whether others have booked less than they had set aside.
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was used so far.
+
+    Attributes:
+        prompt: Prompt tokens, by the server's count.
+        completion: Answer tokens, by the server's count.
+        unknown: Tokens that the server may have counted for answers that never came, at most.
+    """
+
+    prompt: int = 0
+    completion: int = 0
+    unknown: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.prompt + self.completion + self.unknown
+
+
+@final
+class TokenBudget:
+    """The account of a study.
+
+    Args:
+        path: The file that holds it.
+        limit: The most tokens in all; None only counts.
+    """
+
+    def __init__(self, path: Path, limit: int | None = None):
+        self.path, self.limit = path, limit
+
+    def spent(self) -> Spent:
+        """Returns what was booked so far."""
+        with self._account() as account:
+            return Spent(**account["spent"])
+
+    def set_aside(self, tokens: int, patience_s: float = 600.0) -> str:
+        """Sets tokens aside, waiting for those of others if need be.
+
+        Args:
+            tokens: The most that the next question can cost.
+            patience_s: How long to wait for others to book what they set aside.
+
+        Returns:
+            The name under which `book` ends it.
+
+        Raises:
+            BudgetExhausted: So many are not left.
+        """
+        end = time.monotonic() + patience_s
+        while True:
+            with self._account() as account:
+                _book_dead(account)
+                others = sum(held["tokens"] for held in account["held"].values())
+                used = Spent(**account["spent"]).total
+                if self.limit is None or used + others + tokens <= self.limit:
+                    name = secrets.token_hex(8)
+                    account["held"][name] = {
+                        "tokens": tokens, "host": socket.gethostname(), "pid": os.getpid()
+                    }  # fmt: skip
+                    return name
+            if not others or used + tokens > self.limit or time.monotonic() > end:
+                raise BudgetExhausted(
+                    f"the token budget is used up: {used} of {self.limit} tokens are booked, and "
+                    f"the next question may take {tokens}",
+                    remedy="Raise endpoint.token_budget in the study's study.yaml, then resume it.",
+                )
+            time.sleep(_POLL_S)
+
+    def book(self, name: str, reply: ChatReply | None, *, counted: bool = True) -> None:
+        """Books what a question cost, in place of what was set aside for it.
+
+        Args:
+            name: From `set_aside`.
+            reply: The answer; None where none came.
+            counted: Without an answer: whether the server may have counted the question.
+        """
+        with self._account() as account:
+            held, spent = account["held"].pop(name), account["spent"]
+            if reply is not None:
+                spent["prompt"] += reply.prompt_tokens
+                spent["completion"] += reply.completion_tokens
+            elif counted:
+                spent["unknown"] += held["tokens"]
+
+    @contextmanager
+    def _account(self) -> Iterator[dict[str, Any]]:
+        """Yields the account, which nobody else changes meanwhile; changes are written back."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            before = self._read()
+            account = json.loads(before)
+            yield account
+            after = json.dumps(account)
+            if after != before:
+                _write(self.path, after)
+        finally:
+            os.close(lock)
+
+    def _read(self) -> str:
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            none = {"prompt": 0, "completion": 0, "unknown": 0}
+            return json.dumps({"spent": none, "held": {}})
+
+
+def _book_dead(account: dict[str, Any]) -> None:
+    """Books what processes of this machine had set aside that are no more."""
+    for name, held in [*account["held"].items()]:
+        if held["host"] == socket.gethostname() and not _alive(held["pid"]):
+            account["spent"]["unknown"] += held["tokens"]
+            del account["held"][name]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

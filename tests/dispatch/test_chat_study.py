@@ -1,0 +1,218 @@
+"""Studies of a model that can only be asked, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from endpoint.server import Handler, Server, answer, content, refuse, serving
+from milp_search.core.trial import TrialStatus
+from milp_search.study.study import Study
+
+STUDY = """\
+name: asked
+space: space.yaml
+data:
+  targets: 3
+  population: {{users: 4, communities: 2, topics: 3, longest: 8, shortest: 8}}
+  validation: 0.25
+  test: 0.25
+method: chat_logo
+endpoint: {{model: tiny, base_url: {url}, attempts: 2{more}}}
+objectives:
+  - {{metric: rouge_l, direction: maximize, reference: -0.1}}
+  - {{metric: token_cost, direction: minimize, reference: 100000}}
+proposer: random
+initial_trials: 2
+budget: {{trials: {trials}}}
+batch: 1
+training: {{max_new_tokens: 8}}
+dispatch: {{parallel: 2}}
+test_seeds: [7]
+"""
+SPACE = """\
+name: asked
+layers: auto
+dimensions:
+  time_splits: [1, 2]
+  retrieved_items: [0, 1, 2]
+  communities: [1, 2]
+  profile: [off, on]
+  summary_lines: [2, 4]
+"""
+KEY = "sk-canary-key"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": KEY}
+COMMAND = [sys.executable, "-m", "milp_search"]
+
+
+def study_file(folder: Path, server: Server, trials: int = 3, more: str = "") -> Path:
+    (folder / "space.yaml").write_text(SPACE)
+    file = folder / "study.yaml"
+    file.write_text(STUDY.format(url=server.url, trials=trials, more=more))
+    return file
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
+def short(handler: Handler, body: dict[str, Any]) -> None:
+    """Answers with a word, and a token for every four characters of the prompt."""
+    values = content(body)
+    values["choices"][0]["message"]["content"] = "Tea"
+    asked = len(body["messages"][-1]["content"]) // 4
+    values["usage"] = {"prompt_tokens": asked, "completion_tokens": 1}
+    handler.send(200, json.dumps(values).encode())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [("--local",), ()], ids=["local", "ray"])
+def test_a_study_ends_in_a_front_of_quality_and_token_cost(
+    tmp_path: Path, mode: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    with serving(*[short] * 2000) as server:
+        done = run("run", study_file(tmp_path, server), "--out", out, *mode)
+    assert done.returncode == 0, done.stderr
+    with Study.open(out, read_only=True) as study:
+        assert [trial.status for trial in study.trials] == [TrialStatus.COMPLETED] * 3
+        assert study.front()
+        for trial in study.trials:
+            assert set(trial.measurements) == {"rouge_l", "token_cost", "paid_tokens"}
+        paid = sum(trial.measurements["paid_tokens"].mean for trial in study.trials)
+        paid += sum(
+            tests[7]["paid_tokens"].mean
+            for trial in study.front()
+            if (tests := study.tests(trial.index))
+        )
+    spent = json.loads((out / "tokens.json").read_text())["spent"]
+    assert spent["prompt"] + spent["completion"] == paid
+    assert (out / "report.html").exists()
+    # Every question was put once.
+    asked = [json.dumps(body, sort_keys=True) for body in server.asked]
+    assert len(asked) == len(set(asked))
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_mid_trial_asks_nothing_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def slower(handler: Handler, body: dict[str, Any]) -> None:
+        time.sleep(0.05)
+        answer(handler, body)
+
+    with serving(*[slower] * 2000) as server:
+        command = [*COMMAND, "run", study_file(tmp_path, server), "--out", out, "--local"]
+        driver = subprocess.Popen([*map(str, command)], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 100
+        while len(server.asked) < 12 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        time.sleep(0.3)
+        before = len(server.asked)
+        done = run("resume", out)
+        assert done.returncode == 0, done.stderr
+        asked = [json.dumps(body, sort_keys=True) for body in server.asked]
+        # What was under way when the driver died came back to nobody, and is asked once more.
+        assert before >= 12
+        assert len(asked) - len(set(asked)) <= 8
+        again = run("resume", out)
+        assert again.returncode == 0
+        assert len(server.asked) == len(asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [("--local",), ()], ids=["local", "ray"])
+def test_a_server_out_of_order_stops_the_study_and_fails_no_trial(
+    tmp_path: Path, mode: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    with serving(*[answer] * 10, *[refuse(500, retry_after="0")] * 2000) as server:
+        done = run("run", study_file(tmp_path, server), "--out", out, *mode)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "HTTP 500, after 2 attempts" in done.stderr
+    with Study.open(out, read_only=True) as study:
+        assert not any(trial.status is TrialStatus.FAILED for trial in study.trials)
+    with serving() as other:
+        text = (out / "study.yaml").read_text().replace(server.url, other.url)
+        (out / "study.yaml").write_text(text)
+        done = run("resume", out)
+    assert done.returncode == 0, done.stderr
+    assert "3/3 trials" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_budget_that_is_used_up_stops_the_study_before_it_is_exceeded(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with serving(*[short] * 2000) as server:
+        file = study_file(tmp_path, server, more=", token_budget: 3000")
+        done = run("run", file, "--out", out, "--local")
+    assert done.returncode == 2
+    assert "endpoint.token_budget" in done.stderr
+    spent = json.loads((out / "tokens.json").read_text())["spent"]
+    assert 0 < sum(spent.values()) <= 3000
+
+
+@pytest.mark.slow
+def test_the_key_is_in_the_requests_and_nowhere_else(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with serving(refuse(401, b'{"error": {"message": "sk-canary-key is wrong"}}')) as server:
+        refused = run("run", study_file(tmp_path, server), "--out", out, "--local")
+        done = run("resume", out)
+    assert refused.returncode == 2
+    assert done.returncode == 0
+    assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
+    said = refused.stdout + refused.stderr + done.stdout + done.stderr
+    files = [path.read_bytes() for path in out.rglob("*") if path.is_file()]
+    assert KEY not in said
+    assert not any(KEY.encode() in content for content in files)
+    assert len(files) > 10
+
+
+REFUSED = {
+    "chat without endpoint": ("endpoint:", "#", "asks a model behind an endpoint"),
+    "endpoint without chat": ("chat_logo", "milp", "needs the model's weights"),
+    "loss": ("rouge_l, direction: maximize", "loss, direction: minimize", "needs likelihoods"),
+    "concurrency": ("attempts: 2", "concurrency: 0", "concurrency: expected 1 to 1024, got 0"),
+    "budget": ("attempts: 2", "token_budget: 0", "token_budget: expected 1 or more"),
+    "no address": ("base_url: ", "base_url: ftp", "address of an OpenAI-compatible server"),
+    "prompts": ("test_seeds", "prompts: none\ntest_seeds", "folder of prompts, found none"),
+    "key file": ("attempts: 2", "key_file: /none/there", "expected a key in /none/there"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_study_files_that_fit_no_endpoint_are_refused_at_their_place(
+    tmp_path: Path, kind: str
+) -> None:
+    old, new, told = REFUSED[kind]
+    file = study_file(tmp_path, Server("http://127.0.0.1:9/v1"))
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    done = run("run", file, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "study.yaml:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_adapters_mean_nothing_for_a_model_that_can_only_be_asked(tmp_path: Path) -> None:
+    file = study_file(tmp_path, Server("http://127.0.0.1:9/v1"))
+    (tmp_path / "space.yaml").write_text(SPACE + "  lora_rank: [1, 2]\n")
+    done = run("run", file, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "'lora_rank' means nothing for a model behind an endpoint" in done.stderr

@@ -1,0 +1,136 @@
+"""Judged studies, and a judge beside people."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatch.small_study import small_study
+from endpoint.server import Handler, content, refuse, serving
+from milp_search.core.errors import DataError
+from milp_search.core.judged import Case
+from milp_search.dispatch.judging import read_labels
+from milp_search.study.study import Study
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "milp_search", *map(str, arguments)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def by_length(handler: Handler, body: dict[str, Any]) -> None:
+    """Judges by the length of the response, and says nonsense of the longest."""
+    prompt = body["messages"][-1]["content"]
+    found = re.search(r"<response>\n(.*?)\n</response>", prompt, re.DOTALL)
+    length = len(found[1]) if found else 0
+    values = content(body)
+    values["choices"][0]["message"]["content"] = str(min(1 + length // 4, 10))
+    handler.send(200, json.dumps(values).encode())
+
+
+def judged_study(folder: Path, url: str, metrics: str) -> Path:
+    file = small_study(folder, metrics=metrics)
+    judge = f"judge: {{model: referee, base_url: {url}, attempts: 1}}\n"
+    file.write_text(file.read_text() + judge)
+    return file
+
+
+@pytest.mark.slow
+def test_a_study_is_judged_beside_tplp_and_the_judge_beside_itself(tmp_path: Path) -> None:
+    metrics = "[win_rate, win_rate_offline, judge_unparsable, judge_flipped, judge_shift]"
+    with serving(*[by_length] * 3000) as server:
+        file = judged_study(tmp_path, server.url, metrics)
+        done = run("run", file, "--out", tmp_path / "out", "--local")
+    assert done.returncode == 0, done.stderr
+    with Study.open(tmp_path / "out", read_only=True) as study:
+        for trial in study.trials:
+            means = {name: value.mean for name, value in trial.measurements.items()}
+            assert 0 <= means["win_rate"] <= 1
+            assert 0 <= means["win_rate_offline"] <= 1
+            # It looks at the response alone, and always answers with a number.
+            assert means["judge_unparsable"] == 0
+            assert means["judge_flipped"] == 0
+            assert means["judge_shift"] == 0
+    prompts = {body["messages"][-1]["content"] for body in server.asked}
+    assert len(prompts) == len(server.asked)
+    assert all("<content>" in prompt and "<response>" in prompt for prompt in prompts)
+
+
+@pytest.mark.slow
+def test_a_judge_out_of_order_stops_the_study_and_fails_no_trial(tmp_path: Path) -> None:
+    with serving(*[refuse(500)] * 3000) as server:
+        file = judged_study(tmp_path, server.url, "[win_rate]")
+        done = run("run", file, "--out", tmp_path / "out", "--local")
+    assert done.returncode == 2
+    assert "referee at http" in done.stderr
+    with Study.open(tmp_path / "out", read_only=True) as study:
+        assert not any(trial.status.terminal for trial in study.trials)
+
+
+def test_a_metric_that_needs_a_judge_is_refused_without_one(tmp_path: Path) -> None:
+    done = run("run", small_study(tmp_path, metrics="[win_rate]"), "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "'win_rate' needs a judge, and there is none" in done.stderr
+    assert "win_rate_offline" in done.stderr
+
+
+def labels(folder: Path, *rows: object) -> Path:
+    file = folder / "labels.jsonl"
+    file.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return file
+
+
+def label(response: str, score: object) -> dict[str, object]:
+    return {"content": "tea milk", "query": "drink?", "response": response, "score": score}
+
+
+def test_the_offline_judge_is_told_apart_and_compared_with_people(tmp_path: Path) -> None:
+    # Its scores are 10, 1 and, for one of two words, 1 + 9 * 2/3 = 7.
+    file = labels(tmp_path, label("milk tea", 10), label("beer", 2), "", label("tea", 7))
+    done = run("judge", file)
+    assert done.returncode == 0, done.stderr
+    assert "judge: offline word overlap (no model)" in done.stdout
+    assert "scores compared: 3; answers that were no score: 0" in done.stdout
+    assert "accuracy: 0.667 (within one point: 1.000)" in done.stdout
+
+
+def test_a_models_judgements_are_kept_beside_the_labels(tmp_path: Path) -> None:
+    with serving(*[by_length] * 99) as server:
+        study = judged_study(tmp_path, server.url, "[win_rate]")
+        file = labels(tmp_path, label("x", 1), label("a long response", 4))
+        first, second = (run("judge", file, "--study", study) for _ in range(2))
+    assert "judge: referee" in first.stdout
+    assert "accuracy: 1.000" in first.stdout
+    assert second.stdout == first.stdout
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["{", "[]", "1", label("x", 0), label("x", 11), label("x", "5"), label("x", True),
+     {"content": "a", "query": "b", "score": 3}, {**label("x", 3), "response": 4}],
+)  # fmt: skip
+def test_what_is_no_label_is_refused_at_its_line(tmp_path: Path, row: object) -> None:
+    with pytest.raises(DataError, match=r"labels\.jsonl:2: expected content, query, response"):
+        read_labels(labels(tmp_path, label("x", 1), row))
+
+
+def test_labels_are_read_and_must_be_there(tmp_path: Path) -> None:
+    cases, scores = read_labels(labels(tmp_path, label("x", 2.5)))
+    assert cases == [Case("tea milk", "drink?", "x")]
+    assert scores == [2.5]
+    with pytest.raises(DataError, match="at least one label"):
+        read_labels(labels(tmp_path, ""))
+    with pytest.raises(DataError, match="FileNotFoundError"):
+        read_labels(tmp_path / "none")

@@ -1,0 +1,242 @@
+"""The client against a real server that misbehaves."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from endpoint.server import Behaviour, changed, cut, drip, refuse, serving, slow
+from milp_search.core.chat import BudgetExhausted, ChatRequest, EndpointError, Message
+from milp_search.core.settings import EndpointSettings
+from milp_search.endpoint.client import Endpoint, NoEndpoint, most_tokens, server_url
+from milp_search.endpoint.key import KeyMissing, api_key
+from milp_search.endpoint.response_cache import ResponseCache
+from milp_search.endpoint.token_budget import TokenBudget
+
+SETTINGS = EndpointSettings("tiny", time_limit_s=5.0)
+
+
+def question(text: str, sample: int = 0) -> ChatRequest:
+    return ChatRequest((Message("user", text),), max_tokens=4, sample=sample)
+
+
+def endpoint(folder: Path, url: str, limit: int | None = None, **changes: object) -> Endpoint:
+    settings = replace(SETTINGS, base_url=url, **changes)  # type: ignore[arg-type]
+    budget = TokenBudget(folder / "tokens.json", limit)
+    return Endpoint(settings, ResponseCache(folder / "responses"), budget)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("milp_search.endpoint.patience._FIRST_S", 0.01)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+def test_replies_come_in_order_and_equal_questions_are_asked_once(tmp_path: Path) -> None:
+    with serving() as server:
+        replies = endpoint(tmp_path, server.url, concurrency=1).ask(
+            [question("b"), question("a"), question("b"), question("a", sample=1)]
+        )
+    assert [reply.text for reply in replies] == ["B", "A", "B", "A"]
+    assert len(server.asked) == 3
+    assert (replies[0].prompt_tokens, replies[0].completion_tokens) == (7, 3)
+    assert server.asked[0] == {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "b"}],
+        "max_tokens": 4,
+        "temperature": 0.0,
+    }
+
+
+def test_what_was_answered_once_is_never_asked_again(tmp_path: Path) -> None:
+    with serving() as server:
+        first = endpoint(tmp_path, server.url).ask([question("a")])
+        again = endpoint(tmp_path, server.url).ask([question("a")])
+    assert len(server.asked) == 1
+    assert again == [replace(first[0], paid=False)]
+    spent = TokenBudget(tmp_path / "tokens.json").spent()
+    assert (spent.prompt, spent.completion, spent.unknown) == (7, 3, 0)
+
+
+def test_no_more_questions_than_allowed_are_under_way(tmp_path: Path) -> None:
+    with serving(*[slow(0.2)] * 9) as server:
+        asking = endpoint(tmp_path, server.url, concurrency=3)
+        asking.ask([question(str(n)) for n in range(9)])
+    assert server.most_at_once == 3
+
+
+NO_CHOICES = changed(choices=[])
+
+
+@pytest.mark.parametrize(
+    ("misbehaves", "unknown"),
+    [
+        (refuse(429), 0),
+        (refuse(429, retry_after="0.1"), 0),
+        (refuse(500), 1),
+        (refuse(503), 1),
+        (cut, 1),
+        (drip, 1),
+        (slow(3.0), 1),
+        (refuse(200, b'{"id": "1", "cho'), 1),
+        (refuse(200, b"<html>"), 1),
+        (NO_CHOICES, 1),
+        (changed(choices=None), 1),
+        (changed(choices=[{"index": 0}]), 1),
+    ],
+    ids=["429", "429-retry-after", "500", "503", "cut", "drip", "slow", "torn", "html",
+         "no-choices", "null-choices", "no-message"],
+)  # fmt: skip
+def test_trouble_that_passes_loses_nothing_and_is_paid_once(
+    tmp_path: Path, misbehaves: Behaviour, unknown: int
+) -> None:
+    with serving(misbehaves) as server:
+        asking = endpoint(tmp_path, server.url, time_limit_s=1.0)
+        (reply,) = asking.ask([question("a")])
+        asking.ask([question("a")])
+    assert reply.text == "A"
+    assert len(server.asked) == 2
+    spent = asking.budget.spent()
+    assert (spent.prompt, spent.completion) == (7, 3)
+    assert spent.unknown == unknown * most_tokens(question("a"))
+
+
+def test_a_server_that_says_when_is_not_asked_before(tmp_path: Path) -> None:
+    date = email.utils.formatdate(time.time() + 2, usegmt=True)
+    script = [refuse(429, retry_after="0.4"), refuse(429, retry_after_ms="300", retry_after="9"),
+              refuse(503, retry_after=date)]  # fmt: skip
+    with serving(*script) as server:
+        endpoint(tmp_path, server.url).ask([question("a")])
+    waits = [after - before for before, after in zip(server.times, server.times[1:], strict=False)]
+    assert waits[0] >= 0.4
+    assert 0.3 <= waits[1] < 5
+    assert waits[2] >= 0.5  # dates have whole seconds
+
+
+def test_a_server_that_wants_too_long_a_pause_is_out_of_order(tmp_path: Path) -> None:
+    refusal = pytest.raises(EndpointError, match="HTTP 429")
+    with serving(refuse(429, retry_after="3600")) as server, refusal:
+        endpoint(tmp_path, server.url).ask([question("a")])
+    assert len(server.asked) == 1
+
+
+def test_a_server_out_of_order_is_told_of_after_the_last_attempt(tmp_path: Path) -> None:
+    told = pytest.raises(EndpointError, match=r"tiny at http://127.* got: HTTP 500, after 3 att")
+    with serving(*[refuse(500)] * 9) as server, told:
+        endpoint(tmp_path, server.url, attempts=3).ask([question("a")])
+    assert len(server.asked) == 3
+
+
+def test_no_server_is_told_of_and_costs_nothing(tmp_path: Path) -> None:
+    with serving() as server:
+        pass
+    asking = endpoint(tmp_path, server.url, attempts=2)
+    with pytest.raises(EndpointError, match="no connection"):
+        asking.ask([question("a")])
+    assert asking.budget.spent().total == 0
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 422])
+def test_a_refusal_is_final_and_quotes_neither_text_nor_key(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    body = json.dumps({"error": {"message": "no: secret text sk-canary", "code": "bad_request"}})
+    refusal = pytest.raises(EndpointError, match=f"HTTP {code} \\(bad_request\\)")
+    with serving(refuse(code, body.encode())) as server, refusal as caught:
+        endpoint(tmp_path, server.url).ask([question("secret text")])
+    assert len(server.asked) == 1
+    assert "secret" not in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert server.headers[0]["authorization"] == "Bearer sk-canary"
+
+
+def test_a_failure_leaves_what_was_answered_and_asks_nothing_more(tmp_path: Path) -> None:
+    with serving(slow(0.5), refuse(401), *[slow(0.1)] * 8) as server:
+        asking = endpoint(tmp_path, server.url, concurrency=2)
+        with pytest.raises(EndpointError, match="401"):
+            asking.ask([question(str(n)) for n in range(10)])
+        assert len(server.asked) == 2
+        asking.ask([question("0")])
+    assert len(server.asked) == 2
+    assert asking.budget.spent().unknown == 0
+
+
+def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": None},
+              "finish_reason": "content_filter"}  # fmt: skip
+    with serving(changed(choices=[choice])) as server:
+        assert endpoint(tmp_path, server.url).ask([question("a")])[0].text == ""
+
+
+def test_a_server_that_does_not_count_is_booked_at_most(tmp_path: Path) -> None:
+    with serving(changed(usage=None)) as server:
+        asking = endpoint(tmp_path, server.url)
+        (reply,) = asking.ask([question("a")])
+    assert not reply.counted
+    assert asking.budget.spent().total == most_tokens(question("a")) == 1 + 16 + 4
+
+
+def test_the_budget_is_never_exceeded_and_stops_before(tmp_path: Path) -> None:
+    # Each question takes 10 tokens, and may take 21.
+    with serving() as server:
+        asking = endpoint(tmp_path, server.url, limit=100, concurrency=4)
+        with pytest.raises(BudgetExhausted, match=r"of 100 tokens .* may take 21\n.*token_budget"):
+            asking.ask([question(letter) for letter in "abcdefghijklmnopqrstuvwxyz"])
+    spent = asking.budget.spent().total
+    assert 79 < spent <= 100
+    assert len(server.asked) * 10 == spent
+
+
+def test_the_key_may_stand_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-file\n")
+    file.chmod(0o644)
+    with serving() as server:
+        asking = endpoint(tmp_path, server.url, key_file=str(file))
+        with pytest.raises(KeyMissing, match="mode 644"):
+            asking.ask([question("a")])
+        file.chmod(0o600)
+        asking.ask([question("a")])
+    assert server.headers[0]["authorization"] == "Bearer sk-file"
+
+
+@pytest.mark.parametrize("text", [None, "", "two words", "\u00e9"])
+def test_a_key_file_without_one_key_is_refused(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "key"
+    if text is not None:
+        file.write_text(text)
+        file.chmod(0o600)
+    with pytest.raises(KeyMissing, match="key") as caught:
+        api_key(replace(SETTINGS, key_file=str(file)))
+    assert "words" not in str(caught.value).replace("several words", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "ftp://host/v1", "http://user:pass@host/v1", "http://h/v1?key=1"]
+)
+def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str) -> None:
+    with pytest.raises(NoEndpoint) as caught:
+        server_url(replace(SETTINGS, base_url=url))
+    assert "pass@" not in str(caught.value)
+
+
+def test_the_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://h:1/v1")
+    assert server_url(SETTINGS) == "http://h:1/v1"
+
+
+def test_a_kept_answer_that_is_damaged_is_asked_for_again(tmp_path: Path) -> None:
+    with serving() as server:
+        asking = endpoint(tmp_path, server.url)
+        asking.ask([question("a")])
+        (file,) = (tmp_path / "responses").glob("*/*.json")
+        file.write_text(file.read_text().replace('"A"', '"B"'))
+        assert asking.ask([question("a")])[0].text == "A"
+    assert len(server.asked) == 2

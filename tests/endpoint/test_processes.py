@@ -1,0 +1,77 @@
+"""Answers and budget as several processes share them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from endpoint.server import serving, slow
+from milp_search.core.chat import BudgetExhausted, ChatReply
+from milp_search.endpoint.token_budget import Spent, TokenBudget
+
+ASK = """
+import sys
+from pathlib import Path
+from milp_search.core.chat import ChatRequest, Message
+from milp_search.core.settings import EndpointSettings
+from milp_search.endpoint.client import Endpoint
+from milp_search.endpoint.response_cache import ResponseCache
+from milp_search.endpoint.token_budget import TokenBudget
+folder, url = Path(sys.argv[1]), sys.argv[2]
+asking = Endpoint(
+    EndpointSettings("tiny", base_url=url), ResponseCache(folder / "responses"),
+    TokenBudget(folder / "tokens.json", 1000),
+)
+questions = [ChatRequest((Message("user", letter),), 4) for letter in "abcd"]
+print("".join(reply.text for reply in asking.ask(questions)))
+"""
+
+SET_ASIDE = """
+import sys
+from pathlib import Path
+from milp_search.endpoint.token_budget import TokenBudget
+TokenBudget(Path(sys.argv[1]), 100).set_aside(60)
+"""
+
+
+def test_processes_that_ask_the_same_pay_once(tmp_path: Path) -> None:
+    with serving(*[slow(0.5)] * 4) as server:
+        command = [sys.executable, "-c", ASK, str(tmp_path), server.url]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        assert [process.communicate(timeout=60)[0] for process in both] == ["ABCD\n"] * 2
+    assert len(server.asked) == 4
+    assert TokenBudget(tmp_path / "tokens.json").spent() == Spent(28, 12, 0)
+
+
+def test_what_a_dead_process_had_set_aside_counts_as_used(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    subprocess.run([sys.executable, "-c", SET_ASIDE, str(file)], check=True)
+    budget = TokenBudget(file, 100)
+    budget.book(budget.set_aside(40), ChatReply("", 5, 2))
+    assert budget.spent() == Spent(5, 2, 60)
+    with pytest.raises(BudgetExhausted, match="67 of 100"):
+        budget.set_aside(34)
+    budget.set_aside(33)
+
+
+def test_tokens_that_others_still_hold_are_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    budget = TokenBudget(tmp_path / "tokens.json", 100)
+    name = budget.set_aside(60)
+    with pytest.raises(BudgetExhausted):
+        budget.set_aside(60, patience_s=0.3)
+    budget.book(name, None, counted=False)
+    assert budget.spent().total == 0
+    budget.set_aside(60, patience_s=0.0)
+
+
+def test_the_account_is_private_and_holds_no_text(tmp_path: Path) -> None:
+    budget = TokenBudget(tmp_path / "sub" / "tokens.json")
+    budget.set_aside(10**9)
+    assert (tmp_path / "sub").stat().st_mode & 0o777 == 0o700
+    for file in (tmp_path / "sub").iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert str(os.getpid()) in budget.path.read_text()
