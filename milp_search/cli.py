@@ -128,6 +128,14 @@ def report(folder: Folder) -> None:
 
 
 @app.command()
+def repair(folder: Folder) -> None:
+    """Keep what is whole of a study whose store is damaged; the damaged file stays beside it."""
+    from milp_search.study.repair import repair_study
+
+    print(repair_study(folder))
+
+
+@app.command()
 def export(
     folder: Folder,
     to: Annotated[Path, typer.Option(help="Where to copy the front's adapters.", metavar="DIR")],

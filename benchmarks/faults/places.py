@@ -17,6 +17,8 @@ from subjects import Subject
 from verdict import Verdict, judge
 
 SMALL_DISK = "8m"
+# ours: many times what a study of the matrix takes; a driver that lives on waits for space.
+WAITS_S = 20.0
 ODD_NAME = "eine Studie ü 研究"
 
 
@@ -47,17 +49,22 @@ def read_only_folder(subject: Subject, amount: Amount) -> Iterator[Verdict]:
 
 
 def full_disk(subject: Subject, amount: Amount) -> Iterator[Verdict]:
-    """Yields what became of a study whose disk was full for a while; code and message are then."""
+    """Yields what became of a study whose disk was full for a while.
+
+    Code and message are those of the driver that met it, which may end or wait for space.
+    """
     reference = undisturbed(subject, amount.size)
     with study_run(subject, amount.size) as run, small_disk(run.folder):
         driver = run.start()
         driver.wait_for_trials(3)
         fill(run.folder / "filler")
-        full = driver.ending(amount.patience_s)
+        ended = wait_until(lambda: not driver.alive(), WAITS_S)
         run.kills.append(time.monotonic())
-        run.tidy()
+        if ended:
+            run.tidy()
         (run.folder / "filler").unlink()
-        verdict = judge(run, run.finish(), reference)
+        full = driver.ending(amount.patience_s)
+        verdict = judge(run, run.finish() if ended else full, reference)
         said = verdict.shown.get("error") or _without(full, run.folder)
         yield replace(verdict, code=full.code, message=said)
 

@@ -66,6 +66,10 @@ class StudyError(InputError):
     """A study folder that is missing, damaged, locked by another driver or of another study."""
 
 
+class DiskFullError(StudyError):
+    """A disk that takes no more, or a quota that is used up: what was to be written is not."""
+
+
 class TrialError(MilpSearchError, RuntimeError):
     """A trial that failed while it ran; `kind` says how."""
 

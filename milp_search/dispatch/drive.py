@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +20,7 @@ from milp_search.adapters.base_model import read_config, read_shape
 from milp_search.adapters.packed.stack import unknown_blocks
 from milp_search.adapters.placed_base import place_base
 from milp_search.adapters.quantised import is_quantised
-from milp_search.core.errors import DataError, InputError, StudyError
+from milp_search.core.errors import DataError, DiskFullError, InputError, StudyError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
@@ -48,6 +49,7 @@ from milp_search.space.row_space import Space
 from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
 from milp_search.space.yaml_reader import read_yaml
+from milp_search.study.disk_space import give_up, unless_full, until_there_is_space, wait_again
 from milp_search.study.export import export
 from milp_search.study.forgetting import check_marks
 from milp_search.study.report import write_report
@@ -230,14 +232,20 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
         finally:
             source.close()
     progress.close()
-    export(study)
-    write_report(study)
+    # Who asked for an end is not kept waiting for space: a resumed study writes these anew.
+    keep = unless_full if signals else until_there_is_space
+    keep(partial(_write_outputs, study), "the outputs", study.folder)
     if signals:
         console.print(f"Stopped. Go on with: milp-search resume {study.folder}")
         return 128 + signals[0]
     if study.finished is None:
         study.finish(f"{ended(study.trials)} trials ended")
     return 0 if study.front() else NO_TRIAL_SUCCEEDED
+
+
+def _write_outputs(study: Study) -> None:
+    export(study)
+    write_report(study)
 
 
 def execute(
@@ -325,6 +333,7 @@ def _stopping_on_signals(source: StudySource, console: Console) -> Iterator[list
         if len(came) > 2:
             os._exit(128 + number)
         if len(came) == 2 or not source.busy:
+            give_up()
             raise KeyboardInterrupt
         console.print("\nStopping: running trials may end. Again to leave at once.")
 
@@ -334,9 +343,10 @@ def _stopping_on_signals(source: StudySource, console: Console) -> Iterator[list
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, DiskFullError):
         if not came:
             raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        wait_again()

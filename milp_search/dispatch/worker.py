@@ -45,6 +45,7 @@ from milp_search.personalize.base_stage import base_examples, base_stage_key
 from milp_search.personalize.global_chain import even_share
 from milp_search.personalize.method import Run, Stacks
 from milp_search.personalize.run import Split, answer, train
+from milp_search.study.disk_space import unless_full, until_there_is_space
 from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec
@@ -234,7 +235,8 @@ class TrialRunner:
         examples = self.spec.examples if job.kind == "test" else 0
         measurements, stacks, predictions = self._evaluated(run, split, generate=examples > 0)
         if job.kind == "search":
-            self._keep_adapters(job, stacks)
+            keep = partial(self._keep_adapters, job, stacks)
+            until_there_is_space(keep, f"the adapters of {job.name}", self.folder)
         users = [target.user for target in self.task.targets]
         kept = chosen_examples(predictions.items, users, examples, job.trial, job.seed)
         write_examples(self.folder, kept)
@@ -387,10 +389,19 @@ def ended(
 
 
 def write_outcome(folder: Path, job: Job, outcome: Outcome) -> None:
-    """Writes a job's result file, complete or not at all."""
-    own_folder(folder / RESULTS)
+    """Writes a job's result file, complete or not at all.
+
+    It is there for when the driver dies; the driver that lives is told the outcome itself, so that
+    a full disk fails no trial.
+    """
     content = {"job": job.as_dict(), "outcome": outcome.as_dict()}
-    write_whole(folder / RESULTS / f"{job.name}.json", json.dumps(content, default=_plain) + "\n")
+    text = json.dumps(content, default=_plain) + "\n"
+
+    def write() -> None:
+        own_folder(folder / RESULTS)
+        write_whole(folder / RESULTS / f"{job.name}.json", text)
+
+    unless_full(write, f"the result file of {job.name}", folder)
 
 
 def log_failure(folder: Path, name: str, error: Exception) -> None:
@@ -400,8 +411,12 @@ def log_failure(folder: Path, name: str, error: Exception) -> None:
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
     message = f": {error}" if quotes_nobody(error) else ""
-    with appending(folder / LOG_NAME) as log:
-        log.write(f"--- {name}\n{frames}{type(error).__name__}{message}\n")
+
+    def write() -> None:
+        with appending(folder / LOG_NAME) as log:
+            log.write(f"--- {name}\n{frames}{type(error).__name__}{message}\n")
+
+    unless_full(write, f"the traceback of {name}", folder)
 
 
 def quotes_nobody(error: Exception) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
-from milp_search.study.events import Abandoned, Completed, Event, Failed, Started
+from milp_search.study.events import Abandoned, Completed, Event, Failed, Opened, Started
 
 
 def busy_share(events: Sequence[Event], workers: int, initial_trials: int) -> float | None:
@@ -12,7 +13,7 @@ def busy_share(events: Sequence[Event], workers: int, initial_trials: int) -> fl
 
     The time goes from the start of the first trial after the initial design to the last end of
     a search trial. Trials that were trained together count as one. None where there is no such
-    time. The clock is the wall's, which may have been set.
+    time. While no driver ran the study, time stands still.
 
     Args:
         events: The study's events, in order.
@@ -35,12 +36,27 @@ def _spans(events: Sequence[Event]) -> list[tuple[int, float, float, int]]:
     """Returns trial, start, end and pack of each attempt that ended a trial."""
     started: dict[int, float] = {}
     spans = []
-    for event in events:
+    for event, now in zip(events, _times(events), strict=True):
         if event.trial is None:
             continue
         if isinstance(event.payload, Started):
-            started[event.trial] = event.at
+            started[event.trial] = now
         elif isinstance(event.payload, Completed | Failed | Abandoned) and event.trial in started:
             pack = event.payload.pack if isinstance(event.payload, Completed) else 1
-            spans.append((event.trial, started[event.trial], event.at, pack))
+            spans.append((event.trial, started[event.trial], now, pack))
     return spans
+
+
+def _times(events: Sequence[Event]) -> list[float]:
+    """Returns when each event happened, in seconds of drivers' time, which only grows."""
+    steps = [_step(before, event) for before, event in pairwise(events)]
+    return list(accumulate(steps, initial=0.0))[: len(events)]
+
+
+def _step(before: Event, event: Event) -> float:
+    if isinstance(event.payload, Opened):
+        return 0.0
+    if before.elapsed_s is not None and event.elapsed_s is not None:
+        return max(event.elapsed_s - before.elapsed_s, 0.0)
+    # Studies of earlier versions know the wall's clock only, which may have been set back.
+    return max(event.at - before.at, 0.0)

@@ -37,12 +37,15 @@ class Event:
         trial: The trial it happened to; None where it concerns the study.
         attempt: Which attempt of the trial, from 0; None where it concerns no attempt.
         at: Wall-clock seconds since the epoch; only to be shown, as the clock may be set.
+        elapsed_s: Seconds since its driver took the study over, by a clock that nobody sets; None
+            in studies of earlier versions.
     """
 
     payload: Payload
     trial: int | None = None
     attempt: int | None = None
     at: float = 0.0
+    elapsed_s: float | None = None
 
 
 @dataclass(frozen=True)

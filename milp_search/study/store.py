@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self, final
-from urllib.parse import quote
 
-from milp_search.core.errors import StudyError
-from milp_search.study.events import KINDS, Event, kind_of
+from milp_search.core.errors import DiskFullError, StudyError
+from milp_search.study.chain import COLUMNS, Scan, row_of, scan
+from milp_search.study.disk_space import lacks_space
+from milp_search.study.events import Event
+from milp_search.study.high_water import HighWater, mark_path, read_mark, write_mark
+from milp_search.study.schema import (
+    APPLICATION_ID,
+    PATIENCE_S,
+    SCHEMA_VERSION,
+    bring_up_to_date,
+    connect,
+    pragma,
+    set_patience,
+    side_files,
+    transaction,
+)
 from milp_search.study.whole_file import sync_folder
-
-APPLICATION_ID = 0x6D696C70  # "milp": `file` and we tell the store from other databases
-SCHEMA_VERSION = 1
-
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL,
-    trial INTEGER,
-    attempt INTEGER,
-    payload TEXT NOT NULL,
-    at REAL NOT NULL,
-    digest TEXT NOT NULL
-);
-CREATE TRIGGER events_never_change BEFORE UPDATE ON events
-BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-CREATE TRIGGER events_never_go BEFORE DELETE ON events
-BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-COMMIT;
-"""
-
-# ours: how long one process waits for another's transaction.
-_PATIENCE_S = 30.0
 
 # ours: how long an event that is on disk, in the log, waits for readers before it is there alone.
 _READER_S = 0.5
 
-_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
-_SELECT = "SELECT seq, kind, trial, attempt, payload, at, digest FROM events ORDER BY seq"
+_INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
-_Row = tuple[int, str, int | None, int | None, str, float, str]
+# A file that is damaged or was never a database, rather than one that cannot be reached.
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_logger = logging.getLogger(__name__)
 
 
 @final
@@ -73,15 +62,12 @@ class EventStore:
         Raises:
             StudyError: There is a store with events at `path`, or none can be made.
         """
-        with _explained(path, "to make a store"):
-            # SQLite gives its side files the permissions of the main one.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            connection = _connect(path, read_only=False)
-            if _pragma(connection, "user_version") == 0 and not _tables(connection):
-                connection.executescript(_SCHEMA)
-        store = cls(path, connection, read_only=False)
+        mark = read_mark(path)
+        if mark is not None and not (path.exists() and path.stat().st_size):
+            raise _cut(path, 0, mark)
+        store = cls(path, _laid_out(path), read_only=False)
         try:
-            _check_version(store.path, connection)
+            _check_version(path, store._connection)
             if store.read():
                 raise StudyError(
                     f"expected a new folder, got {path.parent}, which holds a study already",
@@ -102,18 +88,14 @@ class EventStore:
             read_only: Opens it so that nothing can be written.
 
         Returns:
-            The store.
+            The store; one of an earlier version can be read, and written to after `upgrade`.
 
         Raises:
-            StudyError: There is none, or it is no store of ours or of another version.
+            StudyError: There is none, or it is no store of ours or of a later version.
         """
-        if not path.is_file():
-            raise StudyError(
-                f"expected a study in {path.parent}, found no {path.name}",
-                remedy="Check the folder's name, or start a study with `milp-search run`.",
-            )
-        with _explained(path, "a study's store"):
-            connection = _connect(path, read_only=read_only)
+        check_file(path)
+        with explained(path, "a study's store"):
+            connection = connect(path, read_only=read_only)
         try:
             _check_version(path, connection)
         except StudyError:
@@ -135,20 +117,49 @@ class EventStore:
         Raises:
             StudyError: It cannot be done; the store is as it was.
         """
-        new = path.with_name(path.name + ".new")
-        _remove(new)
-        store = cls.create(new)
-        try:
-            store.append(events)
-            store.read()
-        finally:
-            store.close()
+        new = cls.write_beside(path, events)
         try:
             _empty_log(path)
             replace_store(path, new)
         except StudyError:
             _remove(new)
             raise
+
+    @classmethod
+    def write_beside(cls, path: Path, events: Sequence[Event]) -> Path:
+        """Writes another store of these events and returns where, ready for `replace_store`.
+
+        Args:
+            path: The store beside which.
+            events: All its events.
+
+        Returns:
+            The new store, closed; one that was left there is gone.
+
+        Raises:
+            StudyError: It cannot be written.
+        """
+        new = path.with_name(path.name + ".new")
+        _remove(new)
+        store = cls.create(new)
+        try:
+            store.append(events)
+            store.read()
+        except StudyError:
+            store.close()
+            _remove(new)
+            raise
+        store.close()
+        return new
+
+    def upgrade(self) -> None:
+        """Takes the store to this version of the schema; only its driver may.
+
+        Raises:
+            StudyError: It cannot be written to; it is as it was.
+        """
+        with explained(self.path, "to write to the store"):
+            bring_up_to_date(self._connection)
 
     def read(self) -> list[Event]:
         """Returns all events, after their digests and the file's structure were checked.
@@ -157,22 +168,17 @@ class EventStore:
             The events in their order.
 
         Raises:
-            StudyError: The store is damaged; the message names the first event concerned.
+            StudyError: The store is damaged, or its end is missing; the message names the first
+                event concerned.
         """
-        events: list[Event] = []
-        head = ""
-        try:
-            for row in self._connection.execute(_SELECT):
-                events.append(_event(row, len(events) + 1, head))
-                head = row[6]
-            # The chain cannot miss what was cut off its end; the b-tree's own accounts do.
-            verdict = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
-            raise _damaged(self.path, len(events), error) from error
-        if verdict != "ok":
-            raise _damaged(self.path, len(events), verdict)
-        self._seq, self.head = len(events), head
-        return events
+        # Before the events, to which others may add.
+        mark = read_mark(self.path)
+        found = scan(self._connection)
+        if found.damage is not None:
+            raise _damaged(self.path, len(found.events), found.damage)
+        _check_end(self.path, found, mark)
+        self._seq, self.head = len(found.events), found.head
+        return list(found.events)
 
     def append(self, events: Sequence[Event]) -> None:
         """Commits events to disk, all or none.
@@ -183,38 +189,40 @@ class EventStore:
         Raises:
             StudyError: Another process wrote since the last read, or the disk takes no more.
         """
-        with _explained(self.path, "to write to the store"), self._transaction():
+        with explained(self.path, "to write to the store"), transaction(self._connection):
             self._refuse_strangers()
             head = self.head
             for seq, event in enumerate(events, self._seq + 1):
-                row = _row(seq, event, head)
+                row = row_of(seq, event, head)
                 self._connection.execute(_INSERT, row)
-                head = row[6]
+                head = row[-1]
         self._seq, self.head = self._seq + len(events), head
         # The write-ahead log goes into the main file at once: a lost log then loses no event.
         self._empty_log(_READER_S)
+        write_mark(self.path, HighWater(self._seq, head))
 
     def close(self) -> None:
         """Closes the file; a second call does nothing."""
         self._connection.close()
 
+    def close_unused(self) -> None:
+        """Closes a new store and, where no event is in it, removes it."""
+        self.close()
+        if self._seq == 0:
+            _remove(self.path)
+
     def _empty_log(self, patience_s: float) -> bool:
         """Brings the write-ahead log into the main file; returns whether all of it went."""
-        self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience_s)}")
-        busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * _PATIENCE_S)}")
-        return not busy
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+        set_patience(self._connection, patience_s)
         try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            # The events are safe in the log, and the next checkpoint takes them along.
+            _logger.info("the store's write-ahead log stays for now: %s", error)
+            return False
+        finally:
+            set_patience(self._connection, PATIENCE_S)
+        return not busy
 
     def _refuse_strangers(self) -> None:
         # The file lock keeps others out; where it fails (some network file systems), this does.
@@ -228,6 +236,21 @@ class EventStore:
             )
 
 
+def _laid_out(path: Path) -> sqlite3.Connection:
+    """Returns a connection to a store at a path: what there is, or a new one without events."""
+    with explained(path, "to make a store"), ExitStack() as undo:
+        if not path.exists():
+            undo.callback(_remove, path)
+        # SQLite gives its side files the permissions of the main one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        connection = connect(path, read_only=False)
+        undo.callback(connection.close)
+        if pragma(connection, "user_version") == 0 and not _tables(connection):
+            bring_up_to_date(connection)
+        undo.pop_all()
+        return connection
+
+
 def replace_store(path: Path, new: Path) -> None:
     """Puts a store that is closed in another one's place.
 
@@ -238,21 +261,20 @@ def replace_store(path: Path, new: Path) -> None:
     Raises:
         StudyError: The folder cannot be written to.
     """
-    with _explained(path, "to replace the store"):
-        # First, since SQLite would take the old log for one of the new file.
-        for side in _side_files(path):
+    with explained(path, "to replace the store"):
+        # First, since SQLite would take the old log, and we the old mark, for the new file's.
+        for side in (*side_files(path), mark_path(path)):
             side.unlink(missing_ok=True)
+        sync_folder(path.parent)
         os.replace(new, path)
+        if mark_path(new).exists():
+            os.replace(mark_path(new), mark_path(path))
         sync_folder(path.parent)
 
 
-def _side_files(path: Path) -> list[Path]:
-    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
-
-
 def _remove(path: Path) -> None:
-    with _explained(path, "to remove what an interrupted rewriting left"):
-        for file in (*_side_files(path), path):
+    with explained(path, "to remove an unfinished store"):
+        for file in (*side_files(path), mark_path(path), path):
             file.unlink(missing_ok=True)
 
 
@@ -260,62 +282,41 @@ def _empty_log(path: Path) -> None:
     """Brings what is in a store's write-ahead log into its main file."""
     store = EventStore.open(path)
     try:
-        with _explained(path, "to write to the store"):
-            emptied = store._empty_log(_PATIENCE_S)
+        emptied = store._empty_log(PATIENCE_S)
     finally:
         store.close()
     if not emptied:
         raise StudyError(
-            f"expected nobody to read {path} for {_PATIENCE_S:g} s, got one who stays",
+            f"expected nobody to read {path} for {PATIENCE_S:g} s, got one who stays",
             remedy="End it, then try again.",
         )
 
 
-def _row(seq: int, event: Event, head: str) -> _Row:
-    payload = json.dumps(event.payload.as_dict(), allow_nan=False)
-    fields = (seq, kind_of(event.payload), event.trial, event.attempt, payload, event.at)
-    return (*fields, _digest(head, fields))
+def check_file(path: Path) -> None:
+    """Refuses what cannot be a study's store, before it is opened.
 
+    Args:
+        path: Where the store should be.
 
-def _digest(head: str, fields: tuple[object, ...]) -> str:
-    return hashlib.sha256(json.dumps([head, *fields]).encode()).hexdigest()
-
-
-def _event(row: _Row, seq: int, head: str) -> Event:
-    _, kind, trial, attempt, payload, at, digest = row
-    if row[0] != seq:
-        raise ValueError(f"event {seq} is missing")
-    if digest != _digest(head, row[:6]):
-        raise ValueError(f"event {seq} does not match its digest")
-    return Event(KINDS[kind].from_dict(json.loads(payload)), trial, attempt, at)
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    if read_only:
-        return _connect_to_read(path)
-    connection = sqlite3.connect(
-        _uri(path, "mode=rw"), uri=True, isolation_level=None, timeout=_PATIENCE_S
-    )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    # A folder that cannot be written to has no place for SQLite's side files.
-    log = path.with_name(path.name + "-wal")
-    frozen = not os.access(path.parent, os.W_OK) and not log.exists()
-    query = "mode=ro&immutable=1" if frozen else "mode=ro"
-    return sqlite3.connect(_uri(path, query), uri=True, isolation_level=None, timeout=_PATIENCE_S)
-
-
-def _uri(path: Path, query: str) -> str:
-    return f"file:{quote(os.fsencode(path.absolute()))}?{query}"
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
+    Raises:
+        StudyError: Nothing is there, a link, a folder or an empty file.
+    """
+    try:
+        found = path.lstat()
+    except OSError:
+        found = None
+    if found is not None and stat.S_ISLNK(found.st_mode):
+        raise StudyError(
+            f"expected a study's store, got a link: {path}",
+            remedy="Name the folder in which the file itself lies.",
+        )
+    if found is None or not stat.S_ISREG(found.st_mode):
+        raise StudyError(
+            f"expected a study in {path.parent}, found no {path.name}",
+            remedy="Check the folder's name, or start a study with `milp-search run`.",
+        )
+    if found.st_size == 0:
+        raise _cut(path, 0, read_mark(path))
 
 
 def _tables(connection: sqlite3.Connection) -> int:
@@ -324,33 +325,72 @@ def _tables(connection: sqlite3.Connection) -> int:
 
 
 def _check_version(path: Path, connection: sqlite3.Connection) -> None:
-    with _explained(path, "a study's store"):
-        application = _pragma(connection, "application_id")
-        version = _pragma(connection, "user_version")
+    with explained(path, "a study's store"):
+        application = pragma(connection, "application_id")
+        version = pragma(connection, "user_version")
     if application != APPLICATION_ID:
         raise StudyError(f"expected a study's store, got another kind of database: {path}")
-    if version != SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise StudyError(
-            f"expected a store of schema version {SCHEMA_VERSION}, got version {version}: {path}",
-            remedy="Use the release of milp-search that wrote it.",
+            f"expected a store of schema version {SCHEMA_VERSION} or before, got version "
+            f"{version}: {path}",
+            remedy="Use the release of milp-search that wrote it, or a later one.",
+        )
+
+
+def _check_end(path: Path, found: Scan, mark: HighWater | None) -> None:
+    if mark is None:
+        return
+    if mark.events > len(found.digests):
+        raise _cut(path, len(found.digests), mark)
+    if found.digests[mark.events - 1] != mark.digest:
+        raise StudyError(
+            f"expected the store that this study was kept in, got another one, whose event "
+            f"{mark.events} is not the one that was written: {path}",
+            remedy=_restore(path),
         )
 
 
 @contextmanager
-def _explained(path: Path, expected: str) -> Iterator[None]:
+def explained(path: Path, expected: str) -> Iterator[None]:
+    """Makes errors of the system and of SQLite a `StudyError` that names what was expected."""
     try:
         yield
     # Python fails to decode SQLite's own message where that quotes damaged text.
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-        raise StudyError(
-            f"expected {expected}, got: {error} ({path}); nothing was changed",
-            remedy="Check the folder's permissions and free space.",
-        ) from error
+        raise _explanation(path, expected, error) from error
+
+
+def _explanation(path: Path, expected: str, error: Exception) -> StudyError:
+    got = f"expected {expected}, got: {error} ({path}); nothing was changed"
+    if lacks_space(error, path.parent):
+        return DiskFullError(got, remedy="Make space, then try again.")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    if code in _CORRUPT or isinstance(error, UnicodeDecodeError):
+        return StudyError(got, remedy=_restore(path))
+    return StudyError(got, remedy="Check the folder's permissions.")
+
+
+def _restore(path: Path) -> str:
+    return (
+        f"Restore the file from a copy, or keep what is whole of it with "
+        f"`milp-search repair {path.parent}`."
+    )
 
 
 def _damaged(path: Path, whole: int, cause: object) -> StudyError:
     which = f"the first {whole} events are whole" if whole else "no event could be read"
     return StudyError(
         f"the study's store is damaged at event {whole + 1} ({cause}); {which}: {path}",
-        remedy="Restore the file from a copy; it is refused rather than read with errors.",
+        remedy=_restore(path),
+    )
+
+
+def _cut(path: Path, there: int, mark: HighWater | None) -> StudyError:
+    written = "" if mark is None else f", and {mark.events} or more were written"
+    return StudyError(
+        f"the study's store ends after event {there}{written}: {path}",
+        remedy=_restore(path)
+        if there
+        else "Restore the file from a copy; where no trial had begun, delete the folder.",
     )

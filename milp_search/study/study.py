@@ -20,6 +20,7 @@ from milp_search.core.trial import Failure, Measurement, Objective, Trial
 from milp_search.search.constraints import OutcomeConstraint, checked_constraints
 from milp_search.study import outcome
 from milp_search.study.ax_trials import adopted_events, attach_trials
+from milp_search.study.disk_space import until_there_is_space
 from milp_search.study.events import (
     Abandoned,
     Asked,
@@ -119,6 +120,7 @@ class Study:
         self.folder, self.read_only = folder, store.read_only
         self._store, self._lock = store, lock
         self._exact = dict(exact)
+        self._since = time.monotonic()
         self._state = replay(store.read())
         self._proposer: Proposer | None = None
 
@@ -200,9 +202,9 @@ class Study:
             lock = DriverLock.acquire(folder / LOCK_NAME)
             undo.callback(lock.release)
             store = EventStore.create(folder / STORE_NAME)
-            undo.callback(store.close)
+            undo.callback(store.close_unused)
             study = cls(folder, store, lock, exact or {})
-            study._commit(Event(created), Event(_opened(lock)))
+            study._commit(Event(created), Event(_opened(lock)), patient=False)
             undo.pop_all()
         return study
 
@@ -277,6 +279,7 @@ class Study:
             lock = None if read_only else DriverLock.acquire(folder / LOCK_NAME)
             if lock is not None:
                 undo.callback(lock.release)
+                store.upgrade()
             study = cls(folder, store, lock, exact or {})
             study._take_over()
             undo.pop_all()
@@ -685,7 +688,9 @@ class Study:
                 remedy="Pass the same functions as `exact=` to `Study.open`.",
             )
         self._lock.rise_above(self._state.epoch)
-        self._commit(Event(_opened(self._lock)))
+        # References are due already where the event that brought them was cut off by a repair.
+        due = self._reference_if_due(self._state)
+        self._commit(Event(_opened(self._lock)), *due, patient=False)
 
     def _end(self, index: int, payload: Payload) -> Trial:
         event = Event(payload, index, self.attempt(index))
@@ -709,14 +714,22 @@ class Study:
 
         return [Event(Referenced(tuple(infer_reference(trials, state.objectives))))]
 
-    def _commit(self, *events: Event) -> None:
+    def _commit(self, *events: Event, patient: bool = True) -> None:
+        """Stores events and lives on in the state after them.
+
+        With `patient`, a full disk is waited for: what a driver knows may be nowhere else.
+        """
         self._refuse_if_read_only()
-        state = self._state
+        state, now, elapsed_s = self._state, time.time(), time.monotonic() - self._since
         # A study that goes on must not differ from one that is opened again.
-        stamped = [as_replayed(replace(event, at=time.time())) for event in events]
+        stamped = [as_replayed(replace(event, at=now, elapsed_s=elapsed_s)) for event in events]
         for event in stamped:
             state = apply(state, event)
-        self._store.append(stamped)
+        if patient:
+            what = " and ".join(map(_described, stamped))
+            until_there_is_space(lambda: self._store.append(stamped), what, self.folder)
+        else:
+            self._store.append(stamped)
         if any(isinstance(event.payload, Referenced) for event in events):
             self._proposer = None  # it was made for objectives without reference
         self._state = state
@@ -752,6 +765,11 @@ def made_folder(folder: Path) -> Path:
             remedy="Choose a folder that you can write to.",
         ) from error
     return folder
+
+
+def _described(event: Event) -> str:
+    kind = f"{kind_of(event.payload)!r}"
+    return kind if event.trial is None else f"{kind} of trial {event.trial}"
 
 
 def _opened(lock: DriverLock) -> Opened:

@@ -34,7 +34,7 @@ GOAL = Objective("loss", "minimize", 3.0)
 
 EVENTS = [
     Event(Created({"name": "s"}, (GOAL,), 0, 1, "random", "default", "milp"), at=0.1),
-    Event(Opened(1, "here", 7), at=1.5),
+    Event(Opened(1, "here", 7), at=1.5, elapsed_s=0.5),
     Event(Asked(Arm({"lora_rank": 8}), None, "random", 0), trial=0, at=2.25),
     Event(Started(Failure("lost_worker", "gone")), trial=0, attempt=1, at=3.0),
     Event(Completed({"loss": Measurement(1 / 3, 0.1, (0.2, 0.4))}, 7.5), 0, 1, at=4.0),
@@ -88,9 +88,13 @@ def test_events_come_back_as_they_were_written(tmp_path: Path, name: str, read_o
 def test_each_digest_covers_its_row_and_the_digest_before(tmp_path: Path) -> None:
     connection = sqlite3.connect(written(tmp_path / "s"))
     head = ""
-    rows = connection.execute("SELECT * FROM events ORDER BY seq").fetchall()
+    columns = "seq, kind, trial, attempt, payload, at, elapsed_s, digest"
+    rows = connection.execute(f"SELECT {columns} FROM events ORDER BY seq").fetchall()
     connection.close()
+    assert rows[1][6] == 0.5
     for *row, digest in rows:
+        if row[-1] is None:
+            row.pop()
         head = hashlib.sha256(json.dumps([head, *row]).encode()).hexdigest()
         assert digest == head
     assert len(rows) == len(EVENTS)
@@ -131,7 +135,7 @@ def test_a_row_of_unknown_kind_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     head = connection.execute("SELECT digest FROM events WHERE seq = 9").fetchone()[0]
     digest = hashlib.sha256(json.dumps([head, *row]).encode()).hexdigest()
-    connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, digest))
+    connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", (*row, digest))
     connection.commit()
     connection.close()
     with pytest.raises(StudyError, match=r"damaged at event 10 .*visited"):
@@ -288,7 +292,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(
     path = written(tmp_path / "s")
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert read(path, read_only=True) == EVENTS
-    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["s", "s.mark"]
 
 
 def test_a_rewritten_store_has_the_new_events_and_none_of_the_old(tmp_path: Path) -> None:
@@ -297,7 +301,7 @@ def test_a_rewritten_store_has_the_new_events_and_none_of_the_old(tmp_path: Path
     assert read(path) == EVENTS[:4]
     assert b"budget spent" not in path.read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["s", "s.mark"]
 
 
 def test_a_rewritten_store_takes_nothing_from_the_old_ones_log(tmp_path: Path) -> None:
@@ -346,9 +350,9 @@ def test_a_store_is_not_rewritten_under_a_reader_that_stays(
     reader = staying_reader(tmp_path / "s")
     store.append(EVENTS[1:])
     store.close()
-    monkeypatch.setattr("milp_search.study.store._PATIENCE_S", 0.1)
+    monkeypatch.setattr("milp_search.study.store.PATIENCE_S", 0.1)
     with pytest.raises(StudyError, match="nobody to read"):
         EventStore.rewrite(tmp_path / "s", EVENTS[:3])
     reader.close()
     assert read(tmp_path / "s") == EVENTS
-    assert [file.name for file in tmp_path.iterdir()] == ["s"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["s", "s.mark"]
