@@ -216,10 +216,13 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _make_folders(path: Path) -> None:
-    """Makes the folders of a file that are missing, each for its owner alone."""
-    missing = [*takewhile(lambda folder: not folder.exists(), path.parents)]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)
+    """Makes the folders of a file that are missing, each for its owner alone.
+
+    Raises OSError where one of the cache's own is a link to another place.
+    """
     for folder in (path.parent.parent, path.parent):
         if folder.is_symlink():
             raise OSError(ELOOP, f"{folder} is a link to another place")
+    missing = [*takewhile(lambda folder: not folder.exists(), path.parents)]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
