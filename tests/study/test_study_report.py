@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from milp_search.core.records import Prediction
 from milp_search.core.trial import Measurement, Objective
 from milp_search.search.constraints import OutcomeConstraint
 from milp_search.study import charts
+from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.report import render_report, write_report
 from milp_search.study.study import Study
 from study.making import GOALS, SHAPE, Make, tell_many
@@ -251,3 +253,24 @@ def test_constraints_with_markup_stay_text(make: Make) -> None:
     assert not {"img"} & {tag for tag, _ in page.tags}
     assert f"{NASTY} <= 1, broken by 1 of 1" in " ".join(page.text)
     assert "<img" not in json.dumps(page.figures())
+
+
+def test_examples_of_the_front_are_shown_folded_and_escaped_under_a_warning(make: Make) -> None:
+    study = make()
+    tell_many(study, 4)
+    assert "own texts: the study was asked" not in " ".join(Page(render_report(study)).text)
+    plain = [tag for tag, _ in Page(render_report(study)).tags]
+    for trial, query in ((study.front()[0].index, NASTY + "\ud800"), (2, "off the front")):
+        item = Prediction("a", query, "true", "made", 1.0, 1)
+        write_examples(study.folder, chosen_examples([item], ["a"], 1, trial, 7))
+    page = Page(render_report(study))
+    text = " ".join(page.text)
+    assert NASTY + "?" in text
+    assert "off the front" not in text
+    assert "own texts: the study was asked to include examples" in text
+    shown = [tag for tag, _ in page.tags]
+    assert shown.count("details") == 1
+    assert (shown.count("img"), shown.count("script")) == (
+        plain.count("img"),
+        plain.count("script"),
+    )

@@ -79,7 +79,9 @@ def _views(content: str) -> Iterator[str]:
     seen, outer = {content}, [content]
     yield content
     for _ in range(_LAYERS):
-        inner = {scheme(view) for view in outer for scheme in _SCHEMES} - seen
+        inner = {
+            scheme(view) for view in outer for sign, scheme in _SCHEMES.items() if sign in view
+        } - seen
         yield from inner
         seen |= inner
         outer = [*inner]
@@ -112,7 +114,8 @@ def _without_entities(text: str) -> str:
     return _HTML.sub(lambda escape: _text(html.unescape(escape[0])), text)
 
 
-_SCHEMES = (_without_backslashes, _without_percents, _without_entities)
+# By the sign that no escape of the kind is without: most texts have none.
+_SCHEMES = {"\\": _without_backslashes, "%": _without_percents, "&": _without_entities}
 
 
 def _alone(text: str) -> re.Pattern[str]:

@@ -19,12 +19,13 @@ from dispatch.small_study import small_study
 from milp_search.core.errors import SpecError, StudyError
 from milp_search.data.load import load_task
 from milp_search.dispatch.drive import prepare, resume_study, run_study
+from milp_search.dispatch.forget import study_folder
 from milp_search.dispatch.forget.command import forget_user, read_user
 from milp_search.dispatch.show import copy_adapters, print_front, print_status
 from milp_search.study.examples import read_examples
 from milp_search.study.lock import LOCK_NAME, DriverLock
 from milp_search.study.report import write_report
-from milp_search.study.spec_file import load_study_spec
+from milp_search.study.spec_file import load_study_spec, read_kept
 from milp_search.study.study import Study
 
 # One id is part of another, one needs every kind of escape; `other` trains the base stage only.
@@ -119,6 +120,62 @@ def test_a_second_call_finds_nothing_left(folder: Path) -> None:
     assert code == 0
     assert "Nothing is left to be removed" in printed
     assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before
+
+
+STEPS = [
+    "_stages_that_learnt", "_forget_in_adapters", "_clear", "_forget_in_results",
+    "forget_in_examples", "forget_in_store", "_write_outputs",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_after_a_call_that_died_before_a_step_the_next_one_ends_it(
+    step: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = aggregates(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(study_folder, step, dies)
+        with pytest.raises(KeyboardInterrupt):
+            forget(folder, "u1")
+    torn = (".study.yaml.a1b2c3d4", "results/.x.json.a1b2c3d4", "study.sqlite3.new")
+    for name in torn:
+        (folder / name).write_text('{"user": "u1"}')
+    (folder / "adapters" / "trial-9.partial").mkdir()
+    assert forget(folder, "u1")[0] == 0
+    assert aggregates(folder) == before
+    assert [name for name in (*torn, "adapters/trial-9.partial") if (folder / name).exists()] == []
+    assert len(read_kept(folder).data.forgotten) == 1
+    with Study.open(folder, read_only=True) as study:
+        assert len(study.state.forgotten) == 1
+
+
+@pytest.mark.slow
+def test_adapters_that_stay_are_the_same_byte_for_byte(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.glob("adapters/*/*/*.safetensors")}
+    forget(folder, "u1", keep_shared=True)
+    after = {path: path.read_bytes() for path in folder.glob("adapters/*/*/*.safetensors")}
+    assert 0 < len(after) < len(before)
+    assert {path: before[path] for path in after} == after
+
+
+@pytest.mark.slow
+def test_lines_of_the_log_that_name_the_user_go_and_torn_results(folder: Path) -> None:
+    (folder / "log.txt").write_text("one\nread /data/u1.json\nread /data/u10.json\n")
+    (folder / "results" / "search-00009-0.json").write_text('{"job": {"u": "u1')
+    forget(folder, "u1")
+    lines = (folder / "log.txt").read_text().splitlines()
+    assert (lines[0], lines[2]) == ("one", "read /data/u10.json")
+    assert "u1" not in lines[1]
+    results = list((folder / "results").glob("*.json"))
+    assert results
+    assert folder / "results" / "search-00009-0.json" not in results
+    for path in results:
+        outcome = json.loads(path.read_text())["outcome"]
+        assert {len(value["per_user"]) for value in outcome["measurements"].values()} == {0}
 
 
 @pytest.mark.slow
