@@ -132,7 +132,7 @@ def repair(folder: Folder) -> None:
     """Keep what is whole of a study whose store is damaged; the damaged file stays beside it."""
     from milp_search.study.repair import repair_study
 
-    print(repair_study(folder))
+    _say(repair_study(folder))
 
 
 @app.command()

@@ -63,10 +63,12 @@ class Spied:
         monkeypatch.setattr(uelp_module, "answer_softly", self._answer_softly)
 
     def _fit(self, fit: Any) -> Any:
-        def spy(trainer: AdapterTrainer, job: TrainJob, known: Sequence[torch.Tensor]) -> Any:
+        def spy(
+            trainer: AdapterTrainer, job: TrainJob, known: Sequence[torch.Tensor], *more: Any
+        ) -> Any:
             self.jobs.append(job)
             self.known.append(known)
-            return fit(trainer, job, known)
+            return fit(trainer, job, known, *more)
 
         return spy
 

@@ -21,6 +21,7 @@ SEARCHED: dict[str, Any] = {
     "retrieved_items": {"low": 0, "high": 2},
     "communities": [1, 3],
     "profile": ["off", "on"],
+    "summary_lines": [5, 10],
     "adapter_scope": ["user", "all"],
 }
 FIXED: dict[str, Any] = {
@@ -31,6 +32,7 @@ FIXED: dict[str, Any] = {
     "retrieved_items": 0,
     "communities": 3,
     "profile": "on",
+    "summary_lines": 10,
     "adapter_scope": "community",
 }
 

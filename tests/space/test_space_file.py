@@ -170,6 +170,8 @@ def test_every_shipped_space_is_called_as_its_file() -> None:
         ("milp", 33 * 5 * 2**32),
         ("logo", 3 * 3 * 4),
         ("logo_quickstart", 1),
+        # T, k, c, notes on or off, and their length.
+        ("logo_blackbox", 4 * 4 * 4 * 2 * 3),
         ("milp_logo", 33 * 5 * 2**32 * 36),
         ("milp_num", 33),
         ("milp_size", 5),
@@ -187,4 +189,4 @@ def test_shipped_spaces_have_the_papers_sizes(name: str, size: int) -> None:
 
 
 def test_no_shipped_space_is_left_out_above() -> None:
-    assert len(shipped_spaces()) == 13
+    assert len(shipped_spaces()) == 14
