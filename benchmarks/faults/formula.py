@@ -15,6 +15,7 @@ from ledger import ledgered
 from milp_search_study import FINAL_TEST
 
 from milp_search.core.plan import TrialPlan
+from milp_search.core.records import Predictions
 from milp_search.core.trial import Measurement
 from milp_search.dispatch import worker
 from milp_search.dispatch.jobs import Job, RunPack
@@ -55,14 +56,16 @@ class _FormulaRunner(TrialRunner):
         self._current.job = job
         return super()._measured(job, *given)
 
-    def _evaluated(self, run: Run, split: Split) -> tuple[Mapping[str, Measurement], Stacks]:
+    def _evaluated(
+        self, run: Run, split: Split, *, generate: bool = False
+    ) -> tuple[Mapping[str, Measurement], Stacks, Predictions]:
         job, factory = self._current.job, self._factory
         trial = job.trial + (FINAL_TEST if job.kind == "test" else 0)
         with ledgered(factory.ledger, trial, job.attempt):
             time.sleep(factory.seconds)
             forced = strike(factory.faults, trial, job.attempt)
         loss = formula(run.plan) if forced is None else forced
-        return {"loss": Measurement(loss, 0.0)}, {}
+        return {"loss": Measurement(loss, 0.0)}, {}, Predictions((), self.task)
 
 
 def formula(plan: TrialPlan) -> float:

@@ -237,9 +237,10 @@ class TrialRunner:
         if job.kind == "search":
             keep = partial(self._keep_adapters, job, stacks)
             until_there_is_space(keep, f"the adapters of {job.name}", self.folder)
-        users = [target.user for target in self.task.targets]
-        kept = chosen_examples(predictions.items, users, examples, job.trial, job.seed)
-        write_examples(self.folder, kept)
+        if examples:
+            users = [target.user for target in self.task.targets]
+            kept = chosen_examples(predictions.items, users, examples, job.trial, job.seed)
+            write_examples(self.folder, kept)
         if pack > 1:
             # Others of the pack may still work for long: should they, or their process, come to
             # grief, this one is done. Its share of the time is not known before all have ended.
