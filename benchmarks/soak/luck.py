@@ -1,4 +1,4 @@
-"""What becomes of each attempt, drawn by a seed: the same in driver, worker and check."""
+"""What becomes of each attempt of a trial, drawn by a seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Luck:
         exception: Raise an exception.
         non_finite: Measure NaN.
         out_of_memory: Ask for more memory than there is.
-        hang: Take too long.
+        hang: Go beyond the time limit, so that the watchdog ends their worker.
         lost_worker: Have their worker killed by SIGKILL.
     """
 
@@ -26,7 +26,7 @@ class Luck:
     exception: float = 0.03
     non_finite: float = 0.02
     out_of_memory: float = 0.02
-    hang: float = 0.02
+    hang: float = 0.005
     lost_worker: float = 0.01
 
     def fate(self, trial: int, attempt: int) -> Fate:

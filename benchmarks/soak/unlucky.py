@@ -11,9 +11,14 @@ from pathlib import Path
 from luck import Luck, formula
 
 from milp_search.core.errors import MeasurementError
-from milp_search.core.trial import Failure, Measurement
+from milp_search.core.trial import Measurement
+from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
+from milp_search.dispatch.watchdog import watched
 from milp_search.dispatch.worker import describe_failure, log_failure, write_outcome
+
+# Far above what a trial takes here; the watchdog then ends the process.
+_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,9 @@ class UnluckyWorker:
         return self._run
 
     def _run(self, pack: Pack) -> list[Outcome]:
-        return [self._ended(job, len(pack)) for job in pack]
+        # As in `TrialRunner.run`.
+        with at_work(self.folder, None), watched(self.folder, pack, None, _LIMIT_S):
+            return [self._ended(job, len(pack)) for job in pack]
 
     def _ended(self, job: Job, pack: int) -> Outcome:
         """Returns a job's outcome, which is on disk already, as a real worker's is."""
@@ -49,7 +56,7 @@ class UnluckyWorker:
             measured, failure = _measured(job, fate), None
         except Exception as error:  # the trial boundary, as in `TrialRunner.run`
             log_failure(self.folder, job.name, error)
-            measured, failure = {}, _failure(error)
+            measured, failure = {}, describe_failure(error)
         outcome = Outcome(measured, failure, time.monotonic() - started, pack)
         write_outcome(self.folder, job, outcome)
         return outcome
@@ -64,15 +71,8 @@ def _measured(job: Job, fate: str) -> dict[str, Measurement]:
         raise ValueError("bad luck")
     if fate == "out_of_memory":
         bytearray(1 << 62)
-    if fate == "hang":
-        raise TimeoutError
+    while fate == "hang":
+        time.sleep(1.0)
     if fate == "non_finite":
         raise MeasurementError("loss is nan")
     return {name: Measurement(value, 0.1) for name, value in formula(job.trial).items()}
-
-
-def _failure(error: Exception) -> Failure:
-    # What the watchdog says of a worker that was given up.
-    return (
-        Failure("hang", "too long") if isinstance(error, TimeoutError) else describe_failure(error)
-    )

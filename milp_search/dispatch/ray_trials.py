@@ -196,6 +196,7 @@ class _Deliver(tune.Callback):  # type: ignore[misc]
 
     def __init__(self, trials: _Trials, on_tick: Callable[[], None]):
         self._trials, self._on_tick = trials, on_tick
+        self._ended: list[TuneTrial] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -204,10 +205,27 @@ class _Deliver(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         self._trials.lose(trial.trial_id, _failure(trial))
+        self._ended.append(trial)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        self._ended.append(trial)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        while self._ended:
+            _slim(self._ended.pop())
         self._trials.deliver()
         self._on_tick()
+
+
+def _slim(trial: TuneTrial) -> None:
+    """Drops what Tune keeps of an ended trial, for good, to compare it with others by."""
+    kept = trial.run_metadata
+    kept.metric_analysis.clear()
+    kept.metric_n_steps.clear()
+    # Not empty: Tune would ask the worker for one.
+    kept.last_result = {"done": True}
 
 
 def _failure(trial: TuneTrial) -> Failure:

@@ -16,7 +16,7 @@ from typing import Any, Literal, final
 from milp_search.core.trial import Failure, Trial, TrialStatus
 from milp_search.dispatch.asking import Asking
 from milp_search.dispatch.checkpoints import drop_checkpoints, remove_empty, sweep_checkpoints
-from milp_search.dispatch.folders import RESULTS, adapters_folder
+from milp_search.dispatch.folders import ADAPTERS, RESULTS
 from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
 from milp_search.dispatch.memory import plans_that_fit, worker_memory_mib
 from milp_search.dispatch.watchdog import hung, left_watches
@@ -317,9 +317,15 @@ class StudySource:
     def _prune(self) -> None:
         """Removes the adapters of trials that are off the front: they can never come back."""
         front = {trial.index for trial in self.study.front()}
-        for trial in self.study.trials:
-            if trial.status == TrialStatus.COMPLETED and trial.index not in front:
-                shutil.rmtree(adapters_folder(self.study.folder, trial.index), ignore_errors=True)
+        # What is there, and not what may be: few trials of many have adapters.
+        for path in (self.study.folder / ADAPTERS).glob("trial-*"):
+            number = path.name.removeprefix("trial-")
+            if number.isdecimal() and int(number) not in front and self._completed(int(number)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _completed(self, index: int) -> bool:
+        trials = self.study.trials
+        return index < len(trials) and trials[index].status == TrialStatus.COMPLETED
 
 
 def _results(folder: Path) -> list[tuple[Job, Outcome]]:

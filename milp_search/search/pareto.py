@@ -22,10 +22,22 @@ def non_dominated(values: Array, objectives: Sequence[Objective]) -> NDArray[np.
     Returns:
         True where a point is on the front.
     """
-    points = maximised(_finite(values), objectives)
-    at_least = (points[:, None, :] >= points[None, :, :]).all(axis=-1)
-    better = (points[:, None, :] > points[None, :, :]).any(axis=-1)
-    return np.asarray(~(at_least & better).any(axis=0), dtype=np.bool_)
+    return _undominated(maximised(_finite(values), objectives))
+
+
+def _undominated(points: Array) -> NDArray[np.bool_]:
+    """Returns `non_dominated` of points that are maximised, one pass for each that stays."""
+    # Points with a large sum first: they dominate most others, which are then looked at no more.
+    left = np.argsort(-points.sum(axis=1), kind="stable")
+    place = 0
+    while place < len(left):
+        point, others = points[left[place]], points[left]
+        kept = ~(others <= point).all(axis=1) | (others == point).all(axis=1)
+        place = int(kept[: place + 1].sum())
+        left = left[kept]
+    mask = np.zeros(len(points), dtype=np.bool_)
+    mask[left] = True
+    return mask
 
 
 def hypervolume(values: Array, objectives: Sequence[Objective]) -> float:
@@ -49,7 +61,7 @@ def hypervolume(values: Array, objectives: Sequence[Objective]) -> float:
         return 0.0
     if len(objectives) == 1:
         return float(points.max() - reference[0])
-    return _dominated_volume(points, reference)
+    return _volume(points[_undominated(points)], reference)
 
 
 def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:
@@ -94,16 +106,14 @@ def _finite(values: Array) -> Array:
     return array
 
 
-def _dominated_volume(points: Array, reference: Array) -> float:
-    """Returns the exact volume for two or more objectives, all maximised.
+def _volume(front: Array, reference: Array) -> float:
+    """Returns the exact volume of a front of two or more objectives, all maximised.
 
     Source: Fonseca, Paquete, Lopez-Ibanez, "An improved dimension-sweep algorithm for the
     hypervolume indicator", 2006 (BoTorch's implementation), and box decompositions.
     """
     import torch
     from botorch.utils.multi_objective.hypervolume import Hypervolume
-    from botorch.utils.multi_objective.pareto import is_non_dominated
 
-    tensor = torch.from_numpy(points)
     volume = Hypervolume(ref_point=torch.from_numpy(reference))
-    return float(volume.compute(tensor[is_non_dominated(tensor)]))
+    return float(volume.compute(torch.from_numpy(front)))

@@ -18,12 +18,14 @@ from pathlib import Path
 import pytest
 import ray
 from ray import cloudpickle
+from ray.tune.experiment import Trial as TuneTrial
 
 from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
 from milp_search.dispatch.ray_session import ray_session
+from milp_search.dispatch.ray_trials import _slim
 from milp_search.dispatch.ray_tune import RayError, RaySettings, run_with_ray
 
 pytestmark = pytest.mark.slow
@@ -445,3 +447,13 @@ def test_a_signal_to_the_group_reaches_the_driver_and_neither_ray_nor_its_worker
     run = python(script, HOME=tmp_path, session=True)
     assert run.stdout.splitlines()[1:] == ["['SIGINT', 'SIGTERM']"], run.stderr
     assert run.stdout.startswith("{'omp': 1.0")
+
+
+def test_of_an_ended_trial_tune_keeps_no_measures_to_compare_it_by() -> None:
+    trial = TuneTrial("worker", stub=True)
+    trial.update_last_result({"training_iteration": 1, "time_total_s": 1.0, "outcomes": "x" * 1000})
+    assert trial.metric_n_steps
+    _slim(trial)
+    assert (trial.metric_n_steps, trial.metric_analysis) == ({}, {})
+    assert trial.last_result.keys() == {"done", "trial_id"}
+    assert "xxx" not in "".join(trial.get_json_state())

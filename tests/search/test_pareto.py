@@ -79,6 +79,33 @@ def trial(index: int, loss: float, rouge: float, status: TrialStatus) -> Trial:
     return Trial(index, Arm({}), status=status, measurements=values)
 
 
+@given(data=st.data(), m=st.integers(1, 4))
+def test_non_dominated_is_what_comparing_all_pairs_says(data: st.DataObject, m: int) -> None:
+    row = st.tuples(*[st.integers(-2, 2)] * m)
+    values = np.array(data.draw(st.lists(row, max_size=12)), float).reshape(-1, m)
+    goals = [
+        Objective(str(n), data.draw(st.sampled_from(["minimize", "maximize"]))) for n in range(m)
+    ]
+    signs = np.array([1.0 if one.direction == "maximize" else -1.0 for one in goals])
+    points = [tuple(one) for one in values * signs]
+    expected = [
+        not any(other != one and all(o >= v for o, v in zip(other, one, strict=True))
+                for other in points)
+        for one in points
+    ]  # fmt: skip
+    assert non_dominated(values, goals).tolist() == expected
+
+
+def test_a_hundred_thousand_points_are_as_quickly_told_apart_as_the_front_is_short() -> None:
+    # All pairs of so many would not fit into memory. The front is the circle's upper quarter.
+    angle = np.linspace(0, np.pi / 2, 20)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    inside = np.concatenate([circle * share for share in np.linspace(0.1, 0.9, 5000)])
+    goals = [Objective("x", "maximize"), Objective("y", "maximize")]
+    mask = non_dominated(np.concatenate([inside, circle]), goals)
+    assert np.flatnonzero(mask).tolist() == [*range(100_000, 100_020)]
+
+
 def test_the_front_has_completed_trials_only_by_index() -> None:
     done = TrialStatus.COMPLETED
     trials = [
