@@ -123,6 +123,8 @@ class Study:
         self._since = time.monotonic()
         self._state = replay(store.read())
         self._proposer: Proposer | None = None
+        self._front: list[Trial] = []  # of the trials that were weighed against one another
+        self._weighed: set[int] = set()
 
     @classmethod
     def create(
@@ -577,7 +579,11 @@ class Study:
 
     def front(self) -> list[Trial]:
         """Returns the eligible trials that no other one dominates."""
-        return outcome.pareto_front(self.eligible(), self.objectives)
+        # Trials that have ended do not change: what is dominated once is so for good.
+        fresh = [trial for trial in self.eligible() if trial.index not in self._weighed]
+        self._front = outcome.pareto_front([*self._front, *fresh], self.objectives)
+        self._weighed.update(trial.index for trial in fresh)
+        return [*self._front]
 
     def hypervolume(self) -> float | None:
         """Returns the hypervolume that eligible trials dominate, None until references are known.
@@ -586,7 +592,7 @@ class Study:
         """
         if not self._state.referenced:
             return None
-        return outcome.dominated_hypervolume(self.eligible(), self.objectives)
+        return outcome.dominated_hypervolume(self.front(), self.objectives)
 
     def hypervolume_trace(self) -> list[float]:
         """Returns the hypervolume after each trial, by index; empty until references are known."""

@@ -184,6 +184,19 @@ def test_an_abandoned_trial_is_over(make: Make) -> None:
     assert study.abandon(study.ask().index, "stopped").status is TrialStatus.ABANDONED
 
 
+def test_the_front_is_that_of_all_trials_however_often_it_was_looked_at(make: Make) -> None:
+    study = make()
+    points = [(2.0, 0.5), (1.0, 0.2), (2.5, 0.4), (2.0, 0.5), (0.5, 0.6), (0.4, 0.1)]
+    fronts = [[0], [0, 1], [0, 1], [0, 1, 3], [4], [4, 5]]
+    trials = [study.ask() for _ in points]
+    for trial, (loss, rouge_l), front in zip(trials, points, fronts, strict=True):
+        study.tell(trial.index, {"loss": loss, "rouge_l": rouge_l})
+        assert [one.index for one in study.front()] == front
+    with Study.open(study.folder, read_only=True) as again:
+        assert again.front() == study.front()
+        assert again.hypervolume() == study.hypervolume()
+
+
 def test_front_and_hypervolume_leave_out_what_is_dominated(make: Make) -> None:
     study = make()
     assert study.front() == []
