@@ -38,8 +38,8 @@ def _run(run: dict[str, Any]) -> list[str]:
 
 def _figure(figure: dict[str, Any]) -> str:
     line = figure["line"]
-    verdict = "not judged" if figure["most"] is None else "flat" if figure["flat"] else "grows"
-    bound = "" if figure["most"] is None else f" (at most {figure['most']:g})"
+    verdict = "not judged" if figure["most"] is None else "within" if figure["flat"] else "above"
+    bound = "" if figure["most"] is None else f" (at most {figure['most']:+g})"
     return (
         f"| {figure['name']} | {figure['first']:.1f} | {figure['last']:.1f} "
         f"| {line['per_thousand']:+.2f} ± {line['error']:.2f} | {verdict}{bound} |"
