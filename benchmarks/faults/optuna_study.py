@@ -11,8 +11,9 @@ Chosen in Optuna's favour, from the documentation of 5.0.0:
 - `fail_stale_trials` before and after the search too, where `optimize` looks only before it asks.
 - MaxTrialsCallback ends the study by its completed trials, whichever process ran them.
 - `catch=Exception`: a trial that raises does not end its process.
-- SIGINT and SIGTERM reach every process as KeyboardInterrupt, which Optuna records as the
-  trial's failure; without that, a terminated trial would be left running.
+- SIGINT and SIGTERM reach every process as one KeyboardInterrupt, which Optuna records as the
+  trial's failure; without that, a terminated trial would be left running, and a second one would
+  find Optuna in the middle of recording.
 
 There is no limit on the time of a trial: `optimize(timeout=...)` looks at the clock between
 trials only. A retry is a new trial of Optuna's: here it counts as the one that it repeats.
@@ -89,7 +90,8 @@ def original_number(trial: FrozenTrial) -> int:
 def optimize(options: Namespace, place: int) -> None:
     """Runs trials in this process until the study has enough of them."""
     quieten()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, interrupt_once)
     study = opened(options, options.seed + place)
     work = PeerTrial(options.ledger, options.seconds, parse_faults(options.fault))
 
@@ -102,6 +104,12 @@ def optimize(options: Namespace, place: int) -> None:
         study.optimize(objective, catch=(Exception,), callbacks=[MaxTrialsCallback(options.trials)])
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, and is deaf to the signal afterwards."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def run(options: Namespace) -> int:
@@ -120,7 +128,7 @@ def missing(study: optuna.Study, trials: int) -> int:
 
 
 def run_processes(options: Namespace) -> None:
-    """Runs the processes to their end; signals that come here go to them as well."""
+    """Runs the processes to their end; a signal that comes here ends them by SIGTERM."""
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=optimize, args=(options, place)) for place in range(options.parallel)

@@ -3,7 +3,8 @@
 Chosen in Tune's favour, from the documentation and the sources of 2.60:
 
 - `Tuner.can_restore` chooses between a new study and `Tuner.restore(resume_errored=True)`, the
-  documented pattern for a script that is started again.
+  documented pattern for a script that is started again. The space is given again: Tune begins
+  anew by itself where its state cannot be read, and without the space it would then try nothing.
 - TUNE_GLOBAL_CHECKPOINT_S=0: a snapshot of the study at every turn of Tune's loop and not, as by
   itself, every 10 s or more; it loses least. `--snapshot-s auto` is Tune's own choice.
 - FailureConfig(max_failures=1): a trial that raises, or whose worker dies, is tried once more.
@@ -85,12 +86,13 @@ def tuner(options: Namespace) -> tune.Tuner:
     """Returns a tuner that starts the study, or goes on with the one in the folder."""
     work = PeerTrial(options.ledger.absolute(), options.seconds, parse_faults(options.fault))
     trainable = tune.with_resources(tune.with_parameters(Worker, work=work), {"cpu": 1})
+    space = {"arm": tune.grid_search(arms(options.trials, options.seed))}
     path = str(options.folder.absolute() / NAME)
     if tune.Tuner.can_restore(path):
-        return tune.Tuner.restore(path, trainable, resume_errored=True)
+        return tune.Tuner.restore(path, trainable, param_space=space, resume_errored=True)
     return tune.Tuner(
         trainable,
-        param_space={"arm": tune.grid_search(arms(options.trials, options.seed))},
+        param_space=space,
         tune_config=tune.TuneConfig(
             metric="loss",
             mode="min",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import threading
 import time
@@ -93,6 +94,16 @@ def refuse(code: int, body: bytes = b"{}", **headers: str) -> Behaviour:
 
     def behave(handler: Handler, _: dict[str, Any]) -> None:
         handler.send(code, body, **headers)
+
+    return behave
+
+
+def refuse_until_seconds_later(seconds: int) -> Behaviour:
+    """Answers 503 with the date, in whole seconds, from which it may be asked again."""
+
+    def behave(handler: Handler, body: dict[str, Any]) -> None:
+        date = email.utils.formatdate(time.time() + seconds, usegmt=True)
+        refuse(503, Retry_After=date)(handler, body)
 
     return behave
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import email.utils
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from endpoint.server import Behaviour, changed, cut, drip, refuse, serving, slow
+from endpoint.server import (
+    Behaviour,
+    Handler,
+    changed,
+    cut,
+    drip,
+    refuse,
+    refuse_until_seconds_later,
+    serving,
+    slow,
+)
 from milp_search.core.chat import BudgetExhausted, ChatRequest, EndpointError, Message
 from milp_search.core.settings import EndpointSettings
 from milp_search.endpoint.client import Endpoint, NoEndpoint, most_tokens, server_url
@@ -108,15 +117,14 @@ def test_trouble_that_passes_loses_nothing_and_is_paid_once(
 
 
 def test_a_server_that_says_when_is_not_asked_before(tmp_path: Path) -> None:
-    date = email.utils.formatdate(time.time() + 2, usegmt=True)
     script = [refuse(429, retry_after="0.4"), refuse(429, retry_after_ms="300", retry_after="9"),
-              refuse(503, retry_after=date)]  # fmt: skip
+              refuse_until_seconds_later(2)]  # fmt: skip
     with serving(*script) as server:
         endpoint(tmp_path, server.url).ask([question("a")])
     waits = [after - before for before, after in zip(server.times, server.times[1:], strict=False)]
     assert waits[0] >= 0.4
     assert 0.3 <= waits[1] < 5
-    assert waits[2] >= 0.5  # dates have whole seconds
+    assert waits[2] >= 0.9  # of two: dates have whole seconds
 
 
 def test_a_server_that_wants_too_long_a_pause_is_out_of_order(tmp_path: Path) -> None:
@@ -158,7 +166,11 @@ def test_a_refusal_is_final_and_quotes_neither_text_nor_key(
 
 
 def test_a_failure_leaves_what_was_answered_and_asks_nothing_more(tmp_path: Path) -> None:
-    with serving(slow(0.5), refuse(401), *[slow(0.1)] * 8) as server:
+    def refuse_the_second(handler: Handler, body: dict[str, Any]) -> None:
+        second = body["messages"][-1]["content"] == "1"
+        (refuse(401) if second else slow(0.5))(handler, body)
+
+    with serving(*[refuse_the_second] * 10) as server:
         asking = endpoint(tmp_path, server.url, concurrency=2)
         with pytest.raises(EndpointError, match="401"):
             asking.ask([question(str(n)) for n in range(10)])
