@@ -18,7 +18,7 @@ from milp_search.search import chooser
 from milp_search.search.domain import Domain
 from milp_search.search.engine import suggest
 from milp_search.search.fit_state import FitState
-from milp_search.search.initial_design import sobol_points, unseen
+from milp_search.search.initial_design import UnseenPlans, sobol_points
 from milp_search.search.presets import EngineSettings
 from milp_search.search.saas_fit import fit
 from milp_search.space.search_space import SearchSpace
@@ -128,7 +128,7 @@ def _trials(domain: Domain, count: int, seed: int) -> list[Trial]:
                 for metric, value in _truth(one.plan).items()
             },
         )
-        for index, one in enumerate(unseen(domain, sobol_points, seed, (), count))
+        for index, one in enumerate(UnseenPlans(domain, sobol_points, seed).first(count, set()))
     ]
 
 

@@ -36,6 +36,8 @@ class Arm(Mapping[str, Value]):
         return hash(frozenset(self._values.items()))
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, Arm):
+            return self._values == other._values
         if isinstance(other, Mapping):
             return self._values == dict(other)
         return NotImplemented

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Set
+from typing import final
 
 import numpy as np
 
@@ -45,48 +46,58 @@ def grid_points(sizes: tuple[int, ...], seed: int) -> Iterator[Point]:
     yield from itertools.product(*map(range, sizes))
 
 
-def unseen(
-    domain: Domain,
-    draws: Draws,
-    seed: int,
-    seen: Collection[str],
-    count: int,
-    allowed: Callable[[Candidate], bool] = lambda candidate: True,
-) -> list[Candidate]:
-    """Returns the first `count` distinct plans of a seeded sequence that were not seen.
+@final
+class UnseenPlans:
+    """The distinct plans of a seeded sequence, in order, without those that were seen.
 
     The sequence itself depends on the seed alone, so what comes next depends on which plans were
-    proposed before and not on how they fared.
+    proposed before and not on how they fared. It is gone through once, however often it is asked.
 
     Args:
         domain: The space.
         draws: The kind of sequence.
         seed: Its seed.
-        seen: Fingerprints of the plans proposed before.
-        count: How many are wanted.
         allowed: What comes first; others follow only where there are too few of these.
-
-    Returns:
-        The candidates; fewer where the space has no more.
-
-    Raises:
-        SpaceExhausted: No unseen plan is left.
     """
-    found: dict[str, Candidate] = {}
-    spare: dict[str, Candidate] = {}
-    for candidate in _sequence(domain, draws, seed):
-        if len(found) == count:
-            break
-        if candidate.fingerprint not in seen:
-            kind = found if allowed(candidate) else spare
-            kind.setdefault(candidate.fingerprint, candidate)
-    candidates = [*found.values(), *spare.values()][:count]
-    if not candidates and count > 0:
-        raise SpaceExhausted(
-            f"expected a plan that was not proposed before, found none beyond {len(seen)}: "
-            "widen the search space or lower the number of trials"
-        )
-    return candidates
+
+    def __init__(
+        self,
+        domain: Domain,
+        draws: Draws,
+        seed: int,
+        allowed: Callable[[Candidate], bool] = lambda candidate: True,
+    ):
+        self._rest, self._allowed = _sequence(domain, draws, seed), allowed
+        self._found: dict[str, Candidate] = {}
+        self._spare: dict[str, Candidate] = {}
+
+    def first(self, count: int, seen: Set[str]) -> list[Candidate]:
+        """Returns the first plans that were not seen.
+
+        Args:
+            count: How many are wanted.
+            seen: Fingerprints of the plans proposed before; those of the last call among them.
+
+        Returns:
+            The candidates; fewer where the space has no more.
+
+        Raises:
+            SpaceExhausted: No unseen plan is left.
+        """
+        for kind in (self._found, self._spare):
+            for fingerprint in kind.keys() & seen:
+                del kind[fingerprint]
+        while len(self._found) < count and (candidate := next(self._rest, None)) is not None:
+            if candidate.fingerprint not in seen:
+                kind = self._found if self._allowed(candidate) else self._spare
+                kind.setdefault(candidate.fingerprint, candidate)
+        candidates = [*self._found.values(), *self._spare.values()][:count]
+        if not candidates and count > 0:
+            raise SpaceExhausted(
+                f"expected a plan that was not proposed before, found none beyond {len(seen)}: "
+                "widen the search space or lower the number of trials"
+            )
+        return candidates
 
 
 def _sequence(domain: Domain, draws: Draws, seed: int) -> Iterator[Candidate]:

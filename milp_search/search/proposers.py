@@ -17,10 +17,10 @@ from milp_search.search.constraints import OutcomeConstraint, checked_constraint
 from milp_search.search.domain import Candidate, Domain
 from milp_search.search.initial_design import (
     Draws,
+    UnseenPlans,
     grid_points,
     random_points,
     sobol_points,
-    unseen,
 )
 from milp_search.search.presets import EngineSettings, InitialDesign, engine_settings
 from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
@@ -72,12 +72,23 @@ class SequenceProposer:
     ):
         self.name = name
         self._draws, self._setting, self._allowed = draws, setting, allowed
-        self._trials: tuple[Trial, ...] = ()
         self.memory: Memory | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        setting = self._setting
+        self._plans = UnseenPlans(setting.domain, self._draws, setting.seed, self._allowed)
+        self._arms: list[Arm] = []
+        self._seen: set[str] = set()
 
     def observe(self, trials: Sequence[Trial], memory: Memory | None = None) -> None:
         """Replaces the trials known so far; a sequence remembers nothing."""
-        self._trials = tuple(trials)
+        arms = [trial.arm for trial in trials]
+        if arms[: len(self._arms)] != self._arms:
+            self._begin()
+        fresh = map(self._setting.domain.describe, arms[len(self._arms) :])
+        self._seen.update(candidate.fingerprint for candidate in fresh)
+        self._arms = arms
 
     def propose(self, count: int) -> list[Proposal]:
         """Returns the next plans of the sequence.
@@ -91,9 +102,7 @@ class SequenceProposer:
         Raises:
             SpaceExhausted: No unseen plan is left.
         """
-        domain, seed = self._setting.domain, self._setting.seed
-        seen = {domain.describe(trial.arm).fingerprint for trial in self._trials}
-        found = unseen(domain, self._draws, seed, seen, count, self._allowed)
+        found = self._plans.first(count, self._seen)
         return [Proposal(candidate.arm, self.name) for candidate in found]
 
 
@@ -166,7 +175,7 @@ class ModelProposer:
         # The local searches met none; the sequence may still know an unseen plan, or raises.
         seen = {setting.domain.describe(trial.arm).fingerprint for trial in trials}
         try:
-            return unseen(setting.domain, sobol_points, setting.seed, seen, count)
+            return UnseenPlans(setting.domain, sobol_points, setting.seed).first(count, seen)
         except SpaceExhausted:
             if before:
                 return []

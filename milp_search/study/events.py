@@ -148,16 +148,21 @@ class Asked:
         plan: What they mean for training.
         origin: What proposed the arm.
         seed: The seed of the proposer.
-        seen: The trials whose end the proposer knew.
-        pending: The trials it knew to be under way.
+        known: How many trials had been asked when the proposer looked.
+        pending: Those of them that were under way; it knew how the others ended.
     """
 
     arm: Arm
     plan: TrialPlan | None
     origin: str
     seed: int
-    seen: tuple[int, ...] = ()
+    known: int = 0
     pending: tuple[int, ...] = ()
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The trials whose end the proposer knew."""
+        return tuple(sorted({*range(self.known)} - {*self.pending}))
 
     def as_dict(self) -> Json:
         """Returns plain JSON values."""
@@ -166,22 +171,23 @@ class Asked:
             "plan": None if self.plan is None else self.plan.as_dict(),
             "origin": self.origin,
             "seed": self.seed,
-            "seen": list(self.seen),
+            "known": self.known,
             "pending": list(self.pending),
         }
 
     @classmethod
     def from_dict(cls, values: Json) -> Self:
         """Returns the payload that `as_dict` wrote."""
-        plan = values["plan"]
+        plan, pending = values["plan"], tuple(values["pending"])
+        # Studies of earlier versions list the trials whose end was known.
+        known = values["known"] if "known" in values else len(values["seen"]) + len(pending)
         return cls(
-            **{
-                **values,
-                "arm": Arm(values["arm"]),
-                "plan": None if plan is None else plan_from_dict(plan),
-                "seen": tuple(values["seen"]),
-                "pending": tuple(values["pending"]),
-            }
+            arm=Arm(values["arm"]),
+            plan=None if plan is None else plan_from_dict(plan),
+            origin=values["origin"],
+            seed=values["seed"],
+            known=known,
+            pending=pending,
         )
 
 

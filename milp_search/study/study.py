@@ -73,14 +73,12 @@ class Look:
     Attributes:
         proposer: What proposes.
         trials: All trials at the time.
-        seen: Those that had ended.
-        pending: Those that had not.
+        pending: Those that had not ended.
         memory: What the proposals before left.
     """
 
     proposer: Proposer
     trials: tuple[Trial, ...]
-    seen: tuple[int, ...]
     pending: tuple[int, ...]
     memory: Mapping[str, Any] | None = None
 
@@ -456,7 +454,7 @@ class Study:
                     plan=self.plan(proposal.arm),
                     origin=proposal.origin,
                     seed=self.created.seed,
-                    seen=look.seen,
+                    known=len(look.trials),
                     pending=look.pending,
                 ),
                 trial=index,
@@ -674,9 +672,8 @@ class Study:
         )
 
     def _look(self, state: StudyState, proposer: Proposer) -> Look:
-        ended = tuple(trial.index for trial in state.trials if trial.status.terminal)
-        others = tuple(trial.index for trial in state.trials if not trial.status.terminal)
-        return Look(proposer, state.trials, ended, others, state.memory)
+        pending = tuple(trial.index for trial in state.trials if not trial.status.terminal)
+        return Look(proposer, state.trials, pending, state.memory)
 
     def _take_over(self) -> None:
         if self._state.created is None:

@@ -119,7 +119,7 @@ def test_what_the_proposer_raises_comes_where_it_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with new_study(tmp_path) as study:
-        monkeypatch.setattr(study, "look", lambda ahead: Look(Slow(), (), (), ()))
+        monkeypatch.setattr(study, "look", lambda ahead: Look(Slow(), (), ()))
         asking = Asking(study)
         asking.begin(1, ahead=True)
         assert asking.under_way

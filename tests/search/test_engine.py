@@ -14,7 +14,7 @@ from milp_search.search import chooser
 from milp_search.search.constraints import OutcomeConstraint
 from milp_search.search.domain import Candidate, Domain
 from milp_search.search.engine import suggest
-from milp_search.search.initial_design import random_points, sobol_points, unseen
+from milp_search.search.initial_design import UnseenPlans, random_points, sobol_points
 from milp_search.search.orientation import Array
 from milp_search.search.pareto import hypervolume, objective_values
 from milp_search.search.presets import EngineSettings
@@ -34,7 +34,7 @@ def domain_of(objectives: Sequence[Objective]) -> Domain:
 
 
 def history(count: int = 10, seed: int = 0) -> list[Trial]:
-    found = unseen(domain_of([SIZE]), sobol_points, seed, (), count)
+    found = UnseenPlans(domain_of([SIZE]), sobol_points, seed).first(count, set())
     trials = completed([Proposal(one.arm, "sobol") for one in found])
     return [
         replace(one, measurements={**one.measurements, "mae": Measurement(1.0 / (1 + one.index))})
@@ -70,7 +70,7 @@ def names(candidates: Sequence[Candidate]) -> list[str]:
 def test_candidates_are_new_plans_of_the_space_whatever_happened(
     seed: int, statuses: list[TrialStatus], kinds: list[str], count: int
 ) -> None:
-    found = unseen(domain_of([SIZE]), random_points, seed, (), len(statuses) + 2)
+    found = UnseenPlans(domain_of([SIZE]), random_points, seed).first(len(statuses) + 2, set())
     trials = completed([Proposal(one.arm, "random") for one in found])
     for place, (status, kind) in enumerate(zip(statuses, kinds, strict=False)):
         failure = Failure(kind, "why") if status is TrialStatus.FAILED else None

@@ -9,7 +9,7 @@ from milp_search.core.errors import SpecError
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint
 from milp_search.search.domain import Domain
-from milp_search.search.initial_design import sobol_points, unseen
+from milp_search.search.initial_design import UnseenPlans, sobol_points
 from milp_search.search.observations import observe
 from milp_search.search.problem import Problem, pose, watched
 from milp_search.search.proposal import Proposal
@@ -26,7 +26,7 @@ def posed(
 ) -> tuple[Problem, Domain]:
     closed = {"layers": layers_of, "trainable_params": parameters_of}
     domain = Domain(small_space().parameters, plan_of, closed)
-    found = unseen(domain, sobol_points, 0, (), 8)
+    found = UnseenPlans(domain, sobol_points, 0).first(8, set())
     trials = completed([Proposal(one.arm, "sobol") for one in found])
     observed = observe(trials, domain, watched(objectives, constraints, domain))
     return pose(domain, observed, objectives, TINY, constraints), domain
@@ -42,7 +42,7 @@ def test_measured_objectives_come_first_and_are_standardised() -> None:
 
 def test_smaller_is_better_becomes_larger_is_better() -> None:
     problem, domain = posed()
-    candidates = unseen(domain, sobol_points, 1, (), 5)
+    candidates = UnseenPlans(domain, sobol_points, 1).first(5, set())
     sizes = np.array([one.exact[1] for one in candidates])
     exact = problem.exact(candidates)
     assert exact.shape == (5, 1)
@@ -79,7 +79,7 @@ def test_another_measured_metric_is_modelled_with_its_bound() -> None:
 def test_a_closed_form_is_bounded_exactly() -> None:
     problem, domain = posed(OutcomeConstraint("layers", "<=", 1))
     assert problem.outcomes.shape == (8, 1)
-    candidates = unseen(domain, sobol_points, 1, (), 9)
+    candidates = UnseenPlans(domain, sobol_points, 1).first(9, set())
     expected = [max(0.0, one.exact[0] - 1.0) for one in candidates]
     assert problem.excess(candidates) == pytest.approx(expected)
     assert {*problem.excess(candidates).tolist()} == {0.0, 1.0}
@@ -87,6 +87,6 @@ def test_a_closed_form_is_bounded_exactly() -> None:
 
 def test_without_closed_forms_the_exact_columns_are_none() -> None:
     problem, domain = posed(objectives=(LOSS, ROUGE))
-    candidates = unseen(domain, sobol_points, 1, (), 3)
+    candidates = UnseenPlans(domain, sobol_points, 1).first(3, set())
     assert problem.exact(candidates).shape == (3, 0)
     assert (problem.excess(candidates) == 0.0).all()

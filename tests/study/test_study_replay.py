@@ -172,3 +172,11 @@ def test_a_trial_that_was_not_asked_is_not_found(index: int | None, known: str) 
 def test_a_trial_beyond_the_last_is_not_found() -> None:
     with pytest.raises(StudyError, match=r"0 to 0\), got 1"):
         find_trial(state(asked(0)), 1)
+
+
+def test_of_an_earlier_version_an_asked_trial_lists_what_was_seen() -> None:
+    now = Asked(Arm({"lora_rank": 8}), None, "random", 0, known=3, pending=(1,)).as_dict()
+    earlier = {**now, "seen": [0, 2]}
+    del earlier["known"]
+    assert Asked.from_dict(earlier) == Asked.from_dict(now)
+    assert Asked.from_dict(now).seen == (0, 2)

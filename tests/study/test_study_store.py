@@ -38,7 +38,7 @@ EVENTS = [
     Event(Asked(Arm({"lora_rank": 8}), None, "random", 0), trial=0, at=2.25),
     Event(Started(Failure("lost_worker", "gone")), trial=0, attempt=1, at=3.0),
     Event(Completed({"loss": Measurement(1 / 3, 0.1, (0.2, 0.4))}, 7.5), 0, 1, at=4.0),
-    Event(Asked(Arm({"lora_rank": 4}), None, "random", 0, (0,)), trial=1, at=5.0),
+    Event(Asked(Arm({"lora_rank": 4}), None, "random", 0, 1), trial=1, at=5.0),
     Event(Failed(Failure("told", "naïve ✓")), trial=1, at=6.0),
     Event(Referenced((GOAL,)), at=7.0),
     Event(Finished("budget spent"), at=8.0),
