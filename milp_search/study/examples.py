@@ -13,12 +13,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from milp_search.core.errors import StudyError
 from milp_search.core.forgotten import mark_of, new_mark
 from milp_search.core.private_files import own_folder
 from milp_search.core.records import Prediction
+from milp_search.study.disk_space import until_there_is_space
 from milp_search.study.whole_file import write_whole
 
 EXAMPLES = "examples"
@@ -95,7 +97,8 @@ def write_examples(folder: Path, examples: Sequence[Example]) -> Path | None:
         return None
     first = examples[0]
     path = own_folder(folder / EXAMPLES) / f"trial-{first.trial}-seed-{first.seed}.json"
-    return write_whole(path, _json(examples))
+    write = partial(write_whole, path, _json(examples))
+    return until_there_is_space(write, f"examples of trial {first.trial}", folder)
 
 
 def read_examples(folder: Path) -> list[Example]:

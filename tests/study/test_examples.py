@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from milp_search.core.errors import StudyError
 from milp_search.core.forgotten import mark_of
 from milp_search.core.records import Prediction
+from milp_search.study import examples
 from milp_search.study.examples import (
     chosen_examples,
     forget_in_examples,
@@ -17,6 +20,7 @@ from milp_search.study.examples import (
     read_examples,
     write_examples,
 )
+from milp_search.study.whole_file import write_whole
 
 
 def prediction(user: str, number: int, generated: str | None = "g") -> Prediction:
@@ -70,3 +74,21 @@ def test_a_file_that_is_none_of_ours_is_told(content: str, tmp_path: Path) -> No
     (tmp_path / "examples" / "trial-0-seed-0.json").write_text(content)
     with pytest.raises(StudyError, match="expected examples"):
         read_examples(tmp_path)
+
+
+def test_they_wait_for_space_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def full_once(path: Path, text: str) -> Path:
+        tries.append(path)
+        if len(tries) == 1:
+            raise StudyError(f"expected to write {path}, got: {os.strerror(errno.ENOSPC)}")
+        return write_whole(path, text)
+
+    monkeypatch.setattr(examples, "write_whole", full_once)
+    kept = chosen_examples(ITEMS, ["a", "b"], 2, trial=1, seed=0)
+    write_examples(tmp_path, kept)
+    assert read_examples(tmp_path) == kept
+    assert len(tries) == 2

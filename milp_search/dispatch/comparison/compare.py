@@ -12,7 +12,7 @@ from milp_search.dispatch.comparison.parts import Part, run_parts
 from milp_search.dispatch.comparison.request import Comparison
 from milp_search.dispatch.drive import NO_TRIAL_SUCCEEDED
 from milp_search.study.result_table import markdown, table_csv
-from milp_search.study.study import STORE_NAME, Study
+from milp_search.study.study import STORE_NAME, Study, made_folder
 from milp_search.study.table_page import render_tables
 from milp_search.study.whole_file import write_whole
 
@@ -38,7 +38,7 @@ def run_comparison(comparison: Comparison, folder: Path, console: Console) -> in
             f"{folder} holds a study, not a table",
             remedy="Give another --out; a table's studies lie in folders below it.",
         )
-    code = run_parts(comparison.parts, folder / PARTS, console)
+    code = run_parts(comparison.parts, made_folder(folder) / PARTS, console)
     if code not in (0, NO_TRIAL_SUCCEEDED):
         console.print(f"Stopped. Give the same command again to go on in {folder}.")
         return code

@@ -14,6 +14,7 @@ from milp_search.adapters.base_model import read_config
 from milp_search.adapters.supported import is_encoder
 from milp_search.core.errors import ModelError, SpecError, StudyError
 from milp_search.core.methods import CHAT_METHODS, KNOWN_METHODS
+from milp_search.core.private_files import refuse_link
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.forgotten import without_forgotten
 from milp_search.dispatch.drive import (
@@ -217,6 +218,7 @@ def _adopt_base_stage(spec: StudySpec, folder: Path) -> None:
             if not stage.suffix and not target.exists():
                 made_folder(folder)
                 unfinished = target.with_suffix(".partial")
+                refuse_link(unfinished)
                 shutil.rmtree(unfinished, ignore_errors=True)
                 # Links: a stage is never changed, and may be as large as the base.
                 shutil.copytree(stage, unfinished, copy_function=os.link)

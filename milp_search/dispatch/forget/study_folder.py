@@ -110,14 +110,17 @@ def forget_in_study(
     add_mark(folder, mark)
     counts: Counts = Counter()
     _remove_unfinished(folder)
-    if salt_of(mark) not in _forgotten(folder):
+    before = _forgotten(folder).get(salt_of(mark))
+    if before is None or (before.kept_shared and not keep_shared):
         learnt = _stages_that_learnt(folder, user)
         if keep_shared:
             counts["base stages kept, which learnt from this user and others"] = len(learnt)
         else:
             counts["base stages removed, which learnt from this user and others"] = len(learnt)
             _remove_all(learnt)
-        counts += _forget_in_adapters(folder, user, bool(learnt), keep_shared)
+        # Which of the adapters that were kept learnt from the user, nothing tells any more.
+        based = bool(learnt) or before is not None
+        counts += _forget_in_adapters(folder, user, based, keep_shared)
         counts["files of caches, checkpoints and kept answers removed"] = _clear(folder)
         counts["traces of workers that were killed removed"] = _remove_watches(folder)
         counts["result files without values of single users"] = _forget_in_results(folder, wanted)
@@ -128,9 +131,11 @@ def forget_in_study(
     return counts
 
 
-def _forgotten(folder: Path) -> tuple[str, ...]:
+def _forgotten(folder: Path) -> dict[str, Forgotten]:
+    """Returns how users were forgotten before, by the salts of their marks."""
     with Study.open(folder, read_only=True) as study:
-        return study.state.forgotten
+        payloads = [event.payload for event in study.events()]
+    return {one.mark: one for one in payloads if isinstance(one, Forgotten)}
 
 
 def _stages_that_learnt(folder: Path, user: str) -> list[Path]:

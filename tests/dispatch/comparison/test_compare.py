@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import signal
+import stat
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -82,6 +83,11 @@ class TestAFinishedTable:
         assert "Full MiLP" in page
         assert "22.96" not in page  # ours are shares
         assert "0.2296" in page
+
+    def test_its_folder_and_files_are_their_owner_s(self, table: Path) -> None:
+        for path in (table, *table.rglob("*")):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o700 if path.is_dir() else 0o600), f"{path.name} {mode:o}"
 
     def test_making_it_again_trains_nothing(
         self, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -219,6 +225,19 @@ def test_the_base_stage_of_one_part_serves_those_that_would_train_the_same(tmp_p
     assert [path.name for path in (tmp_path / "parts" / "less").iterdir()] == ["base-0123"]
     assert (tmp_path / "parts" / "less" / "base-0123" / "weights").read_text() == "w"
     assert not (tmp_path / "parts" / "other").exists()
+
+
+def test_a_base_stage_is_not_taken_over_through_a_link(tmp_path: Path) -> None:
+    spec = small_subject(tmp_path).spec
+    (tmp_path / "parts" / "first" / "base-0123").mkdir(parents=True)
+    write_resolved(spec, tmp_path / "parts" / "first", versions={}, data_fingerprint="")
+    less = spec.model_copy(update={"data": replace(spec.data, max_target_history=2)})
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "parts" / "less"
+    elsewhere.mkdir()
+    folder.mkdir()
+    (folder / "base-0123.partial").symlink_to(elsewhere)
+    with pytest.raises(StudyError, match="got a link"):
+        parts._adopt_base_stage(less, folder)
 
 
 def test_a_part_begun_later_leaves_out_who_was_forgotten_before(tmp_path: Path) -> None:

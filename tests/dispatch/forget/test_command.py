@@ -163,6 +163,15 @@ def test_adapters_that_stay_are_the_same_byte_for_byte(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_was_kept_goes_with_a_second_call_that_keeps_nothing(folder: Path) -> None:
+    forget(folder, "u1", keep_shared=True)
+    assert list(folder.glob("adapters/*/*/*.safetensors"))
+    assert forget(folder, "u1")[0] == 0
+    assert list(folder.glob("adapters/*/*/*.safetensors")) == []
+    assert "Nothing is left to be removed" in forget(folder, "u1", keep_shared=True)[1]
+
+
+@pytest.mark.slow
 def test_lines_of_the_log_that_name_the_user_go_and_torn_results(folder: Path) -> None:
     (folder / "log.txt").write_text("one\nread /data/u1.json\nread /data/u10.json\n")
     (folder / "results" / "search-00009-0.json").write_text('{"job": {"u": "u1')
