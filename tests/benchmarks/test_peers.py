@@ -31,6 +31,10 @@ PARAMETERS = (
     Parameter("layer_0", (False, True)),
     Parameter("layer_1", (False, True)),
     Parameter("items", (0, 1, 2, 3, 4)),
+    # Without effect: SMAC gives up where nearly all of a small space has been tried.
+    Parameter("layer_2", (False, True)),
+    Parameter("layer_3", (False, True)),
+    Parameter("layer_4", (False, True)),
     Parameter("fixed", (7,)),
 )
 OBJECTIVES = (Objective("loss", "minimize", 5.0), Objective("rouge", "maximize", -1.0))
