@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from milp_search.core.errors import Location, SpecError
+from milp_search.data.source import HUB_PREFIXES
 from milp_search.metrics.subgroups import AT, check_subgroup
 from milp_search.search.constraints import check_beside
 from milp_search.search.proposers import check_heeded
@@ -150,8 +151,9 @@ def _overridden(spec: StudySpec, overrides: Mapping[str, Any]) -> StudySpec:
 def _with_paths(spec: StudySpec, folder: Path, skipped: Mapping[str, Any]) -> StudySpec:
     """Returns the spec with the paths in it made absolute, but for the skipped keys."""
     update: dict[str, Any] = {}
-    if spec.data.path is not None and "data.path" not in skipped:
-        update["data"] = replace(spec.data, path=_absolute(spec.data.path, folder))
+    path = spec.data.path
+    if path is not None and not path.startswith(HUB_PREFIXES) and "data.path" not in skipped:
+        update["data"] = replace(spec.data, path=_absolute(path, folder))
     if "space" not in skipped and _is_space_file(spec.space):
         update["space"] = _absolute(spec.space, folder)
     if spec.prompts is not None and "prompts" not in skipped:
@@ -265,9 +267,10 @@ def _check_precision(spec: StudySpec, place: Place) -> None:
 
 
 def _check_files(spec: StudySpec, place: Place) -> None:
-    if spec.data.path is not None and not Path(spec.data.path).exists():
+    path = spec.data.path
+    if path is not None and not path.startswith(HUB_PREFIXES) and not Path(path).exists():
         raise SpecError(
-            f"expected data at {spec.data.path}, found nothing there",
+            f"expected data at {path}, found nothing there",
             at=place("data", "path"),
             remedy="correct `path`, or leave it out for the embedded population",
         )

@@ -64,6 +64,13 @@ def test_the_least_file_gets_every_default(write: Write) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["hub:me/diary", "hf://datasets/me/diary/all.jsonl"])
+def test_data_of_the_hub_are_no_path(write: Write, name: str) -> None:
+    written = load_study_spec(write(f"{LEAST}data: {{path: {name!r}}}\n"))
+    given = load_study_spec(write(LEAST), {"data.path": name})
+    assert written.data.path == given.data.path == name
+
+
 def test_every_key_is_read(write: Write, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "spaces").mkdir()
