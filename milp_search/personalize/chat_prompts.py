@@ -31,8 +31,9 @@ PROMPTS: dict[str, frozenset[str]] = {
 }
 _MAY_MISS = frozenset({"form", "lines"})
 
+# What is no letter may stand within: a reader looks past spaces, slashes and invisible signs.
 _MARK = re.compile(
-    r"<(?=\s*/?\s*(?:notes|entries|entry|knowledge|members|member|query|content|response)\b)",
+    r"<(?=\W{0,9}(?:notes|entries|entry|knowledge|members|member|query|content|response)\b)",
     re.IGNORECASE,
 )
 _LARGEST = 64 * 1024

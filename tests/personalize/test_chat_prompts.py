@@ -55,7 +55,19 @@ def test_other_bytes_and_no_folder_are_refused(tmp_path: Path) -> None:
         load_prompts(tmp_path)
 
 
-@pytest.mark.parametrize("mark", ["<notes>", "</entries>", "< / QUERY >", "<member>", "<Content"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<notes>",
+        "</entries>",
+        "< / QUERY >",
+        "<member>",
+        "<Content",
+        "<\u200b/notes>",
+        "<//notes>",
+        "<\ufeff / \u2060query>",
+    ],
+)
 def test_data_can_neither_open_nor_close_a_mark(mark: str) -> None:
     assert "<" not in fenced(mark)
     assert fenced(mark)[1:] == mark[1:]
