@@ -43,7 +43,8 @@ class ChatReply:
         text: The answer.
         prompt_tokens: Tokens of the conversation, by the server's count.
         completion_tokens: Tokens of the answer, by the server's count.
-        paid: Whether the server was asked now; False where the answer was kept from before.
+        paid: Whether whoever asks paid for it, now or before an interruption; False where the
+            answer was kept from what others asked.
         counted: Whether the server counted; where it did not, both counts are upper bounds.
     """
 

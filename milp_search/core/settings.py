@@ -141,3 +141,9 @@ class EndpointSettings:
     currency: str = "USD"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def money(self, prompt_tokens: float, answer_tokens: float) -> float | None:
+        """Returns what so many tokens cost, in the currency; None where a price is not known."""
+        if self.prompt_price is None or self.answer_price is None:
+            return None
+        return (prompt_tokens * self.prompt_price + answer_tokens * self.answer_price) / 1e6

@@ -38,20 +38,25 @@ class ResponseCache:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def get(self, key: str) -> ChatReply | None:
-        """Returns the answer that is kept, marked as not paid now; None where there is none."""
+    def get(self, key: str, payer: str | None = None) -> ChatReply | None:
+        """Returns the answer that is kept, None where there is none.
+
+        It is marked as paid where this payer paid for it.
+        """
         try:
             values = json.loads(self._path(key).read_text(encoding="utf-8"))
             reply = ChatReply(**values["reply"])
             whole = values["digest"] == _digest(key, reply)
+            paid = payer is not None and values["payer"] == payer
         except (OSError, ValueError, LookupError, TypeError):
             return None
-        return replace(reply, paid=False) if whole else None
+        return replace(reply, paid=paid) if whole else None
 
-    def put(self, key: str, reply: ChatReply) -> None:
-        """Keeps an answer, whole or not at all."""
+    def put(self, key: str, reply: ChatReply, payer: str | None = None) -> None:
+        """Keeps an answer and who paid for it, whole or not at all."""
         path = self._path(key)
-        text = json.dumps({"reply": asdict(reply), "digest": _digest(key, reply)})
+        digest = _digest(key, reply)
+        text = json.dumps({"reply": asdict(reply), "digest": digest, "payer": payer})
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with open(descriptor, "w", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +37,19 @@ def win_rate_offline(predictions: Predictions) -> Measurement:
 
 
 def judge_unparsable(predictions: Predictions) -> Measurement:
-    """Returns the share of the model judge's answers that are no score."""
-    scores = [score for pair in _pairs(predictions) for score in (pair.ours, pair.rival)]
+    """Returns the share of the model judge's answers that are no score, of either order."""
+    scores = [
+        score
+        for pair in _pairs(predictions)
+        for score in (pair.ours, pair.rival, *(pair.swapped or ()))
+    ]
     return Measurement(float(np.mean([score is None for score in scores])), 0.0)
 
 
 def judge_ties(predictions: Predictions) -> Measurement:
     """Returns the share of equal scores among the pairs that have two."""
     pairs = _decided((pair.ours, pair.rival) for pair in _pairs(predictions))
-    return Measurement(float(np.mean([mine == other for mine, other in pairs])), 0.0)
+    return Measurement(_mean([mine == other for mine, other in pairs]), 0.0)
 
 
 def judge_flipped(predictions: Predictions) -> Measurement:
@@ -87,6 +92,28 @@ def judge_length(predictions: Predictions) -> Measurement:
     constant = any(len(set(side)) < 2 for side in zip(*pairs, strict=True)) or not pairs
     value = 0.0 if constant else float(spearmanr(*zip(*pairs, strict=True)).statistic)
     return Measurement(abs(value), 0.0)
+
+
+_CHECKS = (judge_unparsable, judge_ties, judge_flipped, judge_shift, judge_length)
+
+JUDGE_CHECKS = tuple(check.__name__ for check in _CHECKS)
+"""What stands beside every win rate by a model: whether its judge can be trusted."""
+
+
+def judge_checks(predictions: Predictions) -> dict[str, Measurement]:
+    """Returns the model judge's checks by name, without those that have nothing to compare.
+
+    Args:
+        predictions: Judged by the model.
+
+    Returns:
+        The checks; which are no reason for a trial to fail.
+    """
+    found = {}
+    for check in _CHECKS:
+        with suppress(MeasurementError):
+            found[check.__name__] = check(predictions)
+    return found
 
 
 @dataclass(frozen=True)
@@ -189,5 +216,5 @@ def _sign(mine: int | None, other: int | None) -> int:
 def _mean(values: Sequence[float]) -> float:
     """Returns the mean; raises MeasurementError if there is nothing to take it over."""
     if not values:
-        raise MeasurementError("expected scores of the judge in both orders, got none")
+        raise MeasurementError("expected scores of the judge to compare, got none")
     return float(np.mean(values))
