@@ -283,7 +283,9 @@ def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 
 @app.command("list")
 def list_names(
-    what: Annotated[Literal["spaces", "methods", "datasets", "metrics"], typer.Argument()],
+    what: Annotated[
+        Literal["spaces", "methods", "datasets", "metrics", "prompts"], typer.Argument()
+    ],
 ) -> None:
     """List what can be named in a study file."""
     from milp_search.dispatch.show import print_names

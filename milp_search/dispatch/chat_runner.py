@@ -12,15 +12,15 @@ from milp_search.core.chat import EndpointError
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.trial import Measurement
 from milp_search.data.load import load_task
+from milp_search.dispatch.answers import kept_answers, payer_of
 from milp_search.dispatch.fence import at_work
-from milp_search.dispatch.folders import RESPONSES, TOKENS
+from milp_search.dispatch.folders import TOKENS
 from milp_search.dispatch.jobs import Job, Outcome, Pack
 from milp_search.dispatch.judging import Judging
 from milp_search.dispatch.paying import Metered
 from milp_search.dispatch.watchdog import watched
 from milp_search.dispatch.worker import ended, measured_metrics
 from milp_search.endpoint.client import Endpoint
-from milp_search.endpoint.response_cache import ResponseCache
 from milp_search.endpoint.token_budget import TokenBudget
 from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
@@ -86,7 +86,7 @@ class ChatRunner:
         return ended(self.folder, job, result, Outcome({}, None, duration_s, count))
 
     def _measured(self, job: Job) -> Mapping[str, Measurement]:
-        model = study_model(self.folder, self.spec, job.run)
+        model = study_model(self.folder, self.spec, payer_of(self.folder, job))
         tokens = self.spec.training.max_new_tokens
         run = ChatRun(self.task, job.plan, model, self.prompts, tokens, job.seed)
         split: Split = "validation" if job.kind == "search" else "test"
@@ -97,7 +97,7 @@ class ChatRunner:
             metrics_for(names, self.task.kind),
             split,
             lambda: tplp_predictions(run, queries),
-            job.run,
+            payer_of(self.folder, job),
         )
         if job.kind == "test":
             users = [target.user for target in self.task.targets]
@@ -108,8 +108,8 @@ class ChatRunner:
 
 
 def study_model(folder: Path, spec: StudySpec, payer: str) -> Metered:
-    """Returns a study's model as one job asks it; answers and account are in the folder."""
+    """Returns a study's model as one job asks it, which pays from the account in the folder."""
     assert spec.endpoint is not None  # the method asks for one, and the study file was checked
     budget = TokenBudget(folder / TOKENS, spec.endpoint.token_budget)
-    kept = ResponseCache(folder / RESPONSES)
+    kept = kept_answers(folder, spec.endpoint)
     return Metered(Endpoint(spec.endpoint, kept, budget, payer), spec.endpoint)

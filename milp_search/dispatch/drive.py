@@ -120,9 +120,9 @@ def prepare(
             with _placed(file, key):
                 server_url(server)
                 api_key(server)
-    if spec.endpoint is not None:
-        with _placed(file, "prompts"):
-            load_prompts(None if spec.prompts is None else Path(spec.prompts))
+    with _placed(file, "prompts"):
+        prompts_fingerprint(spec)
+    if asks:
         return Prepared(spec, None, space, task)
     with _placed(file, "base_model"):
         check_base(spec, space, task)
@@ -184,10 +184,21 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "trust_remote_code": spec.trust_remote_code,
             "workers": 1 if spec.dispatch.local else spec.dispatch.parallel,
             "servers": servers(spec),
+            "prompts_fingerprint": prompts_fingerprint(spec),
         },
     ) as study:
         write_resolved(spec, folder, versions=versions, data_fingerprint=task.fingerprint)
         return drive(study, spec, task, console)
+
+
+def prompts_fingerprint(spec: StudySpec) -> str | None:
+    """Returns the fingerprint of what chat models are asked with; None where none is asked.
+
+    Raises PromptError if a prompt of the user's own cannot be used.
+    """
+    if spec.endpoint is None and spec.judge is None:
+        return None
+    return load_prompts(None if spec.prompts is None else Path(spec.prompts)).fingerprint()
 
 
 def servers(spec: StudySpec) -> dict[str, dict[str, Any]]:
@@ -212,7 +223,7 @@ def resume_study(folder: Path, console: Console) -> int:
         The exit code.
 
     Raises:
-        InputError: There is no study, another driver runs it, or its data has changed.
+        InputError: There is no study, another driver runs it, or its data or prompts have changed.
     """
     with Study.open(folder) as study:
         spec = load_study_spec(folder / SPEC_NAME)
@@ -224,6 +235,11 @@ def resume_study(folder: Path, console: Console) -> int:
                 f"the data has changed since the study began: expected fingerprint {recorded}, "
                 f"got {task.fingerprint}",
                 remedy="Restore the data, or start a new study.",
+            )
+        if study.settings.get("prompts_fingerprint") not in (None, prompts_fingerprint(spec)):
+            raise StudyError(
+                "the prompts have changed since the study began: its trials would not compare",
+                remedy="Restore the files that `prompts` names, or start a new study.",
             )
         return drive(study, spec, task, console)
 

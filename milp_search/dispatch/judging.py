@@ -15,10 +15,10 @@ from milp_search.core.errors import DataError, Location, SpecError
 from milp_search.core.judged import HIGHEST, LOWEST, Case, Judge, PairScore
 from milp_search.core.records import Prediction, Predictions
 from milp_search.core.trial import Measurement
-from milp_search.dispatch.folders import JUDGE_TOKENS, RESPONSES
+from milp_search.dispatch.answers import kept_answers
+from milp_search.dispatch.folders import JUDGE_TOKENS
 from milp_search.dispatch.paying import OF_JUDGE, Metered
 from milp_search.endpoint.client import Endpoint
-from milp_search.endpoint.response_cache import ResponseCache
 from milp_search.endpoint.token_budget import TokenBudget
 from milp_search.metrics.metric import Metric
 from milp_search.metrics.win_rate import MODEL, OFFLINE, agreement, judge_checks
@@ -110,7 +110,7 @@ def model_judge(
     """Returns the study's judge, with its answers and its account in a folder, and its meter."""
     assert spec.judge is not None  # `check_metrics` has seen to it
     budget = TokenBudget(folder / JUDGE_TOKENS, spec.judge.token_budget)
-    model = Endpoint(spec.judge, ResponseCache(folder / RESPONSES), budget, payer)
+    model = Endpoint(spec.judge, kept_answers(folder, spec.judge), budget, payer)
     prompts = load_prompts(None if spec.prompts is None else Path(spec.prompts))
     meter = Metered(model, spec.judge, OF_JUDGE)
     return ChatJudge(spec.judge.model, meter, prompts), meter

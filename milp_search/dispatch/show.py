@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from milp_search.dispatch.paying import PAID, account_lines
 from milp_search.dispatch.progress import progress_line
 from milp_search.metrics.subgroups import AT, SUBGROUPS
 from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
+from milp_search.personalize.chat_prompts import PROMPTS, shipped_folder
 from milp_search.space.row_space import RowSpace
 from milp_search.space.space_file import load_search_space, shipped_spaces
 from milp_search.space.yaml_reader import read_yaml
@@ -186,12 +187,16 @@ def print_names(what: str, console: Console) -> None:
         "methods": {name: traits.summary for name, traits in KNOWN_METHODS.items()},
         "datasets": {name: layout.summary for name, layout in FORMATS.items()},
         "metrics": {name: _metric_summary(name) for name in METRIC_DIRECTIONS},
+        "prompts": {f"{name}.txt": _values_text(values) for name, values in PROMPTS.items()},
     }[what]
     width = max(map(len, rows))
     for name, text in sorted(rows.items()):
         console.print(f"{name:{width}}  {text}", markup=False, highlight=False, soft_wrap=True)
     if what == "metrics":
         _print_parts(console)
+    if what == "prompts":
+        where = f"They lie in {shipped_folder()}; `prompts: FOLDER` replaces those of its files."
+        console.print(where, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_parts(console: Console) -> None:
@@ -200,6 +205,10 @@ def _print_parts(console: Console) -> None:
     width = max(map(len, SUBGROUPS)) + 1
     for name, text in SUBGROUPS.items():
         console.print(f"{AT + name:{width}}  {text}", markup=False, highlight=False)
+
+
+def _values_text(values: Collection[str]) -> str:
+    return ", ".join(f"${value}" for value in sorted(values)) or "no values"
 
 
 def _first_comment(path: Path) -> str:

@@ -32,6 +32,7 @@ from milp_search.core.private_files import appending, keep_private, own_folder, 
 from milp_search.core.records import PersonalizationTask, Predictions
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
+from milp_search.dispatch.answers import payer_of
 from milp_search.dispatch.checkpoints import job_checkpoints
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
@@ -236,7 +237,7 @@ class TrialRunner:
         )
         examples = self.spec.examples if job.kind == "test" else 0
         measurements, stacks, predictions = self._evaluated(
-            run, split, generate=examples > 0, payer=job.run
+            run, split, generate=examples > 0, payer=payer_of(self.folder, job)
         )
         if job.kind == "search":
             keep = partial(self._keep_adapters, job, stacks)

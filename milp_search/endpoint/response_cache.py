@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,9 @@ from pathlib import Path
 from typing import final
 
 from milp_search.core.chat import ChatReply, ChatRequest
+
+# Answers, locks, and what killed processes left of answers half written.
+_OURS = re.compile(r"[0-9a-f]{64}\.(json|lock)|\.[a-z0-9_]{8}")
 
 
 def request_key(model: str, request: ChatRequest) -> str:
@@ -68,6 +72,20 @@ class ResponseCache:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+
+    def clear(self) -> int:
+        """Removes all answers, and no other file, and returns how many files that were."""
+        files = [
+            path
+            for path in self.folder.glob("[0-9a-f][0-9a-f]/*")
+            if _OURS.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        ]
+        for path in files:
+            path.unlink()
+        for folder in {path.parent for path in files}:
+            with suppress(OSError):  # something else lies there
+                folder.rmdir()
+        return len(files)
 
     @contextmanager
     def asking(self, key: str) -> Iterator[bool]:

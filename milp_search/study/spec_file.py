@@ -13,6 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from milp_search.core.errors import Location, SpecError
+from milp_search.core.settings import EndpointSettings
 from milp_search.data.source import HUB_PREFIXES
 from milp_search.metrics.subgroups import AT, check_subgroup
 from milp_search.search.constraints import check_beside
@@ -156,11 +157,22 @@ def _with_paths(spec: StudySpec, folder: Path, skipped: Mapping[str, Any]) -> St
         update["data"] = replace(spec.data, path=_absolute(path, folder))
     if "space" not in skipped and _is_space_file(spec.space):
         update["space"] = _absolute(spec.space, folder)
+    for key, server in (("endpoint", spec.endpoint), ("judge", spec.judge)):
+        if server is not None:
+            update[key] = _server_with_paths(server, folder)
     if spec.prompts is not None and "prompts" not in skipped:
         update["prompts"] = _absolute(spec.prompts, folder)
     if "base_model" not in skipped and _is_model_folder(spec.base_model, folder):
         update["base_model"] = _absolute(spec.base_model, folder)
     return spec.model_copy(update=update)
+
+
+def _server_with_paths(server: EndpointSettings, folder: Path) -> EndpointSettings:
+    key_file, responses = (
+        None if path is None else _absolute(path, folder)
+        for path in (server.key_file, server.responses)
+    )
+    return replace(server, key_file=key_file, responses=responses)
 
 
 def _absolute(path: str, folder: Path) -> str:

@@ -151,18 +151,24 @@ def test_a_user_is_forgotten_with_examples_and_kept_answers(tmp_path: Path) -> N
         (answer if prompt.startswith("You keep notes on one person") else short)(handler, body)
 
     with serving(*[noting] * 2000) as server:
-        file = study_file(tmp_path, server, trials=2)
+        file = study_file(tmp_path, server, trials=2, more=", responses: kept")
         done = run("run", file, "--out", out, "--local", "--include-examples", 3)
+        asked = len(server.asked)
+        again = run("run", file, "--out", tmp_path / "again", "--local")
+        # A study that is repeated in another folder pays nothing.
+        assert again.returncode == 0, again.stderr
+        assert len(server.asked) == asked
+    assert paid_by_jobs(tmp_path / "again", "paid_tokens") == 0
     assert done.returncode == 0, done.stderr
     assert {one.user for one in read_examples(out)} == {1, 2, 3}
     targets = load_task(load_study_spec(file).data).targets
     (texts,) = [one.history for one in targets if one.user == "user000"]
     written = json.dumps(texts[-1].response)[1:-1].upper()
-    assert any(written in file.read_text() for file in (out / "responses").rglob("*.json"))
+    assert any(written in file.read_text() for file in (tmp_path / "kept").rglob("*.json"))
     done = run("forget", out, "--user", "user000")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {one.user for one in read_examples(out)} == {2, 3}
-    assert not (out / "responses").exists()
+    assert not list((tmp_path / "kept").rglob("*.json"))
     for file in (file for file in out.rglob("*") if file.is_file()):
         assert b"user000" not in file.read_bytes()
         assert written.encode() not in file.read_bytes().upper()

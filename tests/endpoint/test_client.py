@@ -82,6 +82,22 @@ def test_who_paid_before_has_paid_and_nobody_else(tmp_path: Path) -> None:
     assert len(server.asked) == 1
 
 
+def test_answers_are_cleared_and_nothing_else_that_lies_there(tmp_path: Path) -> None:
+    with serving() as server:
+        asking = endpoint(tmp_path, server.url)
+        asking.ask([question("a")])
+        (answer,) = (tmp_path / "responses").glob("*/*.json")
+        (answer.parent / ".ab12_xyz").touch()
+        others = [tmp_path / "responses" / "notes.json", answer.with_name("mine.json")]
+        for other in others:
+            other.touch()
+        assert asking.cache.clear() == 3  # the answer, its lock, and what was left unfinished
+        assert asking.cache.clear() == 0
+        assert all(other.exists() for other in others)
+        asking.ask([question("a")])
+    assert len(server.asked) == 2
+
+
 def test_no_more_questions_than_allowed_are_under_way(tmp_path: Path) -> None:
     with serving(*[slow(0.2)] * 9) as server:
         asking = endpoint(tmp_path, server.url, concurrency=3)

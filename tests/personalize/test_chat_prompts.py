@@ -26,6 +26,7 @@ def test_a_file_of_ones_own_replaces_ours_and_leaves_the_others(tmp_path: Path) 
     (tmp_path / "personal.txt").write_text("About them: $notes\n")
     own = load_prompts(tmp_path)
     assert own.filled("personal", notes="x") == "About them: x"
+    assert own.fingerprint() != shipped_prompts().fingerprint() == load_prompts(None).fingerprint()
     assert own.texts["entry"] == shipped_prompts().texts["entry"]
 
 
