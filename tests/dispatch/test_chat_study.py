@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from endpoint.server import Handler, Server, answer, content, refuse, serving
 from milp_search.core.chat import ChatRequest, Message
 from milp_search.core.errors import StudyError
 from milp_search.core.trial import Objective, TrialStatus
 from milp_search.data.load import load_task
+from milp_search.dispatch.drive import resume_study
 from milp_search.dispatch.paying import PAID, account_lines
 from milp_search.dispatch.show import copy_adapters
 from milp_search.endpoint.response_cache import request_key
 from milp_search.space.space_file import load_search_space
 from milp_search.study.examples import read_examples
 from milp_search.study.report import render_report
-from milp_search.study.spec_file import load_study_spec
+from milp_search.study.spec_file import load_study_spec, write_resolved
 from milp_search.study.study import Study
 
 STUDY = """\
@@ -318,6 +320,19 @@ def test_a_dry_run_says_what_will_be_asked_and_asks_nothing(tmp_path: Path) -> N
     assert "adapters" not in done.stdout
     assert not server.asked
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_does_not_go_on_with_other_prompts_than_it_began_with(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    spec = load_study_spec(study_file(tmp_path, Server("http://127.0.0.1:9/v1")))
+    with Study.create(
+        out, space=load_search_space(spec.space, layers=0), objectives=spec.objectives,
+        proposer="random", initial_trials=2, method="chat_logo",
+        settings={"prompts_fingerprint": "0" * 16},
+    ):  # fmt: skip
+        write_resolved(spec, out, versions={}, data_fingerprint="")
+    with pytest.raises(StudyError, match="the prompts have changed"):
+        resume_study(out, Console(quiet=True))
 
 
 def test_a_black_box_study_has_no_adapters_to_export(tmp_path: Path) -> None:
