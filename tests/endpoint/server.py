@@ -38,7 +38,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         state: Server = self.server.state  # type: ignore[attr-defined]
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:  # the client has died
+            return
+        body = json.loads(sent)
         with state.lock:
             state.asked.append(body)
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
