@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -53,6 +54,16 @@ class ChatReply:
     completion_tokens: int
     paid: bool = True
     counted: bool = True
+
+
+def counted_tokens(replies: Iterable[ChatReply]) -> int | None:
+    """Returns the tokens of questions and answers, None where a server did not count them."""
+    counts = [
+        reply.prompt_tokens + reply.completion_tokens if reply.counted else None
+        for reply in replies
+    ]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 class ChatModel(Protocol):

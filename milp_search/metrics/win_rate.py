@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from milp_search.core.errors import MeasurementError
-from milp_search.core.judged import PairScore
+from milp_search.core.judged import HIGHEST, LOWEST, PairScore
 from milp_search.core.records import Prediction, Predictions
 from milp_search.core.trial import Measurement
 from milp_search.metrics.over_users import by_user, mean_over_users
@@ -170,12 +170,16 @@ Scores = tuple[int | None, int | None]
 
 def _win_rate(predictions: Predictions, kind: str) -> Measurement:
     wins: list[float] = []
+    asked = 2 * len(predictions.items)
     for _, items in by_user(predictions):
         pairs = _decided(_scores(_pair(item, kind)) for item in items) if items else []
         if pairs:
             wins.append(float(np.mean([mine > other for mine, other in pairs])))
     if not wins:
-        raise MeasurementError("expected scores of the judge, got none that can be read")
+        raise MeasurementError(
+            f"expected scores of the judge, got {asked} answers without a pair of whole numbers "
+            f"from {LOWEST} to {HIGHEST} among them"
+        )
     return mean_over_users(wins)
 
 

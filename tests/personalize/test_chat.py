@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from milp_search.core.chat import ChatReply, ChatRequest
+from milp_search.core.errors import MeasurementError
 from milp_search.core.methods import CHAT_METHODS
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.records import Interaction, PersonalizationTask, UserTask
+from milp_search.metrics.token_use import token_cost
 from milp_search.personalize.chat import ChatRun, chat_predictions
 from milp_search.personalize.chat_prompts import shipped_prompts
 from milp_search.space.plan_draft import initial_draft
@@ -121,7 +124,7 @@ def test_notes_are_written_once_per_user_from_the_history_oldest_first() -> None
     assert [entries.index(f"anna-{word}") for word in ("soup", "bread", "cake", "stew")] == sorted(
         entries.index(f"anna-{word}") for word in ("soup", "bread", "cake", "stew")
     )
-    assert found.memory_tokens == 33
+    assert found.memory_share == 11.0
 
 
 def test_memories_evolve_over_the_periods_of_a_community() -> None:
@@ -204,6 +207,29 @@ def test_an_order_in_an_entry_changes_nobody_elses_prompts(method: str) -> None:
     knowledge = between(bert, "knowledge")
     assert bert.replace(knowledge or "-", "noted") == plain_bert
     assert (order in knowledge) is CHAT_METHODS[method].global_adapter
+
+
+@pytest.mark.parametrize(
+    ("silent", "of_answers", "of_notes"),
+    [("You keep notes", 11, None), ("Answer the query", None, 11)],
+)
+def test_tokens_that_no_server_counts_are_no_cost(
+    silent: str, of_answers: int | None, of_notes: int | None
+) -> None:
+    """Upper bounds are for the budget; an exact objective is not made of them."""
+
+    class Uncounting(FakeChat):
+        def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
+            return [
+                replace(reply, counted=not request.messages[0].content.startswith(silent))
+                for request, reply in zip(requests, super().ask(requests), strict=True)
+            ]
+
+    found = chat_predictions(run("chat_profile", Uncounting()), validation())
+    with pytest.raises(MeasurementError, match="tokens counted by a server"):
+        token_cost(found)
+    assert {item.used_tokens for item in found.items} == {of_answers}
+    assert found.memory_share == of_notes
 
 
 def test_labels_are_named_in_the_question() -> None:
