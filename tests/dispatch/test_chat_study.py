@@ -259,7 +259,7 @@ def test_the_key_is_in_the_requests_and_nowhere_else(tmp_path: Path) -> None:
 
     wrong = refuse(401, b'{"error": {"message": "sk-canary-key is wrong"}}')
     with serving(wrong, *[look] * 2000) as server:
-        refused = run("run", study_file(tmp_path, server), "--out", out, "--local")
+        refused = run("run", study_file(tmp_path, server), "--out", out)
         done = run("resume", out)
     assert shown == {False}
     assert refused.returncode == 2

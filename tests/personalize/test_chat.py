@@ -14,7 +14,7 @@ from milp_search.core.methods import CHAT_METHODS
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.records import Interaction, PersonalizationTask, UserTask
 from milp_search.metrics.token_use import token_cost
-from milp_search.personalize.chat import ChatRun, chat_predictions
+from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
 from milp_search.personalize.chat_prompts import shipped_prompts
 from milp_search.space.plan_draft import initial_draft
 from personalize.chat_models import FakeChat, between
@@ -166,6 +166,32 @@ def test_nobodys_text_reaches_another_but_through_their_own_communitys_knowledge
     assert "bert-" not in outside
     if CHAT_METHODS[method].global_adapter:
         assert "bert-" in between(anna, "knowledge")
+
+
+def test_the_rival_is_asked_with_a_persons_whole_history_and_nobody_elses() -> None:
+    model = FakeChat(lambda prompt: " an answer ")
+    found = tplp_predictions(run("chat_logo_profile_rag", model), validation())
+    assert [(one.user, one.generated) for one in found.items] == [
+        (name, "an answer") for name in ("anna", "bert", "carl")
+    ]
+    for target, prompt in zip(TASK.targets, model.prompts, strict=True):
+        assert all(item.response in prompt for item in target.history)
+        others = [other.user for other in TASK.targets if other is not target]
+        assert not any(f"{other}-" in prompt for other in others)
+        assert "<notes>" not in prompt
+        assert "<knowledge>" not in prompt
+
+
+def test_of_a_long_history_the_rival_is_asked_with_the_latest() -> None:
+    long = user("anna", *(f"{'x' * 3000}{n}" for n in range(9)))
+    task = replace(TASK, targets=(long,))
+    model = FakeChat()
+    tplp_predictions(run("chat", model, task), validation(task))
+    (prompt,) = model.prompts
+    # Entries of more than 6,000 characters, of which one goes into 12,000.
+    assert "x8?" in between(prompt, "entries")
+    assert "x7?" not in between(prompt, "entries")
+    assert len(prompt) < 14_000 + 3_100
 
 
 @pytest.mark.parametrize("method", ROWS)
