@@ -36,7 +36,10 @@ BaseModel = Annotated[
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that comes with the base model.")
 ]
-Data = Annotated[Path | None, typer.Option("--data", help="Data file or folder, of one study.")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="Data file or folder, or hub:OWNER/NAME, of one study."),
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
 RayAddress = Annotated[str | None, typer.Option("--ray-address", help="Address of a Ray cluster.")]
 Local = Annotated[bool, typer.Option("--local", help="No Ray, one pack of trials at a time.")]
@@ -280,7 +283,9 @@ def validate(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 
 @app.command("list")
 def list_names(
-    what: Annotated[Literal["spaces", "methods", "datasets", "metrics"], typer.Argument()],
+    what: Annotated[
+        Literal["spaces", "methods", "datasets", "metrics", "prompts"], typer.Argument()
+    ],
 ) -> None:
     """List what can be named in a study file."""
     from milp_search.dispatch.show import print_names
@@ -324,7 +329,7 @@ def _overrides(
     parallel: int | None,
     base_model: str | None,
     trust_remote_code: bool,
-    data: Path | None,
+    data: str | None,
     device: str | None,
     ray_address: str | None,
     local: bool,
@@ -335,7 +340,7 @@ def _overrides(
         "dispatch.parallel": parallel,
         "base_model": base_model,
         "trust_remote_code": True if trust_remote_code else None,
-        "data.path": None if data is None else str(data),
+        "data.path": data,
         "dispatch.device": device,
         "dispatch.ray_address": ray_address,
         "dispatch.local": True if local else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -43,7 +44,8 @@ class ChatReply:
         text: The answer.
         prompt_tokens: Tokens of the conversation, by the server's count.
         completion_tokens: Tokens of the answer, by the server's count.
-        paid: Whether the server was asked now; False where the answer was kept from before.
+        paid: Whether whoever asks paid for it, now or before an interruption; False where the
+            answer was kept from what others asked.
         counted: Whether the server counted; where it did not, both counts are upper bounds.
     """
 
@@ -52,6 +54,16 @@ class ChatReply:
     completion_tokens: int
     paid: bool = True
     counted: bool = True
+
+
+def counted_tokens(replies: Iterable[ChatReply]) -> int | None:
+    """Returns the tokens of questions and answers, None where a server did not count them."""
+    counts = [
+        reply.prompt_tokens + reply.completion_tokens if reply.counted else None
+        for reply in replies
+    ]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 class ChatModel(Protocol):

@@ -113,7 +113,8 @@ class Predictions:
         histories: Each user's training history, for metrics that compare with it.
         task: The task they answer.
         topics: How many topics the task has; 0 where no metric asked for them.
-        memory_tokens: What it took to write what prompts say of people, where a server counts.
+        memory_share: A query's even share of the tokens that it took to write what prompts say of
+            people; None where a server does not count.
         retention: What each user's adapters cost on other users' texts, in nats per token; empty
             where no metric asked for it.
     """
@@ -122,7 +123,7 @@ class Predictions:
     task: PersonalizationTask
     histories: Mapping[str, tuple[Interaction, ...]] = field(default_factory=dict)
     topics: int = 0
-    memory_tokens: int = 0
+    memory_share: float | None = 0.0
     retention: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, users: Collection[str]) -> Predictions:

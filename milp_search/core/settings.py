@@ -120,6 +120,8 @@ class EndpointSettings:
         attempts: How often a question is put before the server counts as out of order.
         longest_wait_s: A server that wants a longer pause counts as out of order.
         limit_name: How the server calls the bound on an answer's tokens.
+        responses: The folder in which answers are kept, which may be that of other studies too;
+            None keeps them in the study's own.
         token_budget: Prompt and answer tokens that the study may use in all; None is no limit.
         prompt_price: Money per million prompt tokens, for the report; None where not known.
         answer_price: Money per million answer tokens.
@@ -135,9 +137,16 @@ class EndpointSettings:
     attempts: int = 6
     longest_wait_s: float = 300.0
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    responses: str | None = None
     token_budget: int | None = None
     prompt_price: float | None = None
     answer_price: float | None = None
     currency: str = "USD"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def money(self, prompt_tokens: float, answer_tokens: float) -> float | None:
+        """Returns what so many tokens cost, in the currency; None where a price is not known."""
+        if self.prompt_price is None or self.answer_price is None:
+            return None
+        return (prompt_tokens * self.prompt_price + answer_tokens * self.answer_price) / 1e6

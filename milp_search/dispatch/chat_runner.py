@@ -8,18 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import final
 
-from milp_search.core.chat import ChatModel, ChatReply, ChatRequest, EndpointError
+from milp_search.core.chat import EndpointError
 from milp_search.core.records import PersonalizationTask
 from milp_search.core.trial import Measurement
 from milp_search.data.load import load_task
+from milp_search.dispatch.answers import kept_answers, payer_of
 from milp_search.dispatch.fence import at_work
-from milp_search.dispatch.folders import RESPONSES, TOKENS
+from milp_search.dispatch.folders import TOKENS
 from milp_search.dispatch.jobs import Job, Outcome, Pack
 from milp_search.dispatch.judging import Judging
+from milp_search.dispatch.paying import Metered
 from milp_search.dispatch.watchdog import watched
 from milp_search.dispatch.worker import ended, measured_metrics
 from milp_search.endpoint.client import Endpoint
-from milp_search.endpoint.response_cache import ResponseCache
 from milp_search.endpoint.token_budget import TokenBudget
 from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
@@ -27,9 +28,6 @@ from milp_search.personalize.chat_prompts import Prompts, load_prompts
 from milp_search.personalize.run import Split, queries_of
 from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.spec import StudySpec
-
-PAID_TOKENS = "paid_tokens"
-"""What a trial was charged for: answers that were kept from before cost nothing."""
 
 
 @final
@@ -48,11 +46,6 @@ class ChatRunner:
     def prompts(self) -> Prompts:
         """What the model is asked with."""
         return load_prompts(None if self.spec.prompts is None else Path(self.spec.prompts))
-
-    @cached_property
-    def model(self) -> ChatModel:
-        """The model, with the study's answers and budget."""
-        return study_endpoint(self.folder, self.spec)
 
     @cached_property
     def judging(self) -> Judging:
@@ -93,44 +86,30 @@ class ChatRunner:
         return ended(self.folder, job, result, Outcome({}, None, duration_s, count))
 
     def _measured(self, job: Job) -> Mapping[str, Measurement]:
-        model = _Metered(self.model)
+        model = study_model(self.folder, self.spec, payer_of(self.folder, job))
         tokens = self.spec.training.max_new_tokens
         run = ChatRun(self.task, job.plan, model, self.prompts, tokens, job.seed)
         split: Split = "validation" if job.kind == "search" else "test"
         queries = [queries_of(user, split) for user in self.task.targets]
         names = measured_metrics(self.spec)
-        predictions = self.judging.judged(
+        predictions, of_judge = self.judging.judged(
             chat_predictions(run, queries),
             metrics_for(names, self.task.kind),
             split,
             lambda: tplp_predictions(run, queries),
+            payer_of(self.folder, job),
         )
         if job.kind == "test":
             users = [target.user for target in self.task.targets]
             count = self.spec.examples
             kept = chosen_examples(predictions.items, users, count, job.trial, job.seed)
             write_examples(self.folder, kept)
-        found = measure(predictions, names)
-        return {**found, PAID_TOKENS: Measurement(float(model.paid), 0.0)}
+        return {**measure(predictions, names), **of_judge, **model.paid()}
 
 
-class _Metered:
-    """A model that counts what was paid for now."""
-
-    def __init__(self, model: ChatModel):
-        self._model = model
-        self.paid = 0
-
-    def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
-        replies = self._model.ask(requests)
-        # Equal questions of one call are one.
-        for reply in dict(zip(requests, replies, strict=True)).values():
-            self.paid += (reply.prompt_tokens + reply.completion_tokens) * reply.paid
-        return replies
-
-
-def study_endpoint(folder: Path, spec: StudySpec) -> Endpoint:
-    """Returns the endpoint of a study, with the answers and the account in its folder."""
+def study_model(folder: Path, spec: StudySpec, payer: str) -> Metered:
+    """Returns a study's model as one job asks it, which pays from the account in the folder."""
     assert spec.endpoint is not None  # the method asks for one, and the study file was checked
     budget = TokenBudget(folder / TOKENS, spec.endpoint.token_budget)
-    return Endpoint(spec.endpoint, ResponseCache(folder / RESPONSES), budget)
+    kept = kept_answers(folder, spec.endpoint)
+    return Metered(Endpoint(spec.endpoint, kept, budget, payer), spec.endpoint)

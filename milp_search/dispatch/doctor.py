@@ -11,7 +11,13 @@ import torch
 from rich.console import Console
 
 from milp_search.adapters.base_model import load_base_model
+from milp_search.core.settings import EndpointSettings
 from milp_search.dispatch.drive import installed_versions
+from milp_search.dispatch.serving.serve import KEY_VARIABLE
+from milp_search.endpoint.client import URL_VARIABLE, server_url
+from milp_search.endpoint.key import api_key
+
+_KEYS = (EndpointSettings("any").key_variable, KEY_VARIABLE)
 
 
 def print_doctor(console: Console) -> int:
@@ -49,6 +55,19 @@ def _base() -> str:
     return f"{base.shape.layers} layers, fingerprint {base.fingerprint}"
 
 
+def _endpoint() -> str:
+    """Returns what the environment says of a chat model's server; of keys whether there are any.
+
+    Raises InputError if it names no address or key that could be used.
+    """
+    found = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in _KEYS]
+    settings = EndpointSettings("any")
+    api_key(settings)
+    url = os.environ.get(URL_VARIABLE)
+    address = f"{URL_VARIABLE} is {server_url(settings)}" if url else f"{URL_VARIABLE} is not set"
+    return ", ".join([address, *found])
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "machine": _machine,
     "versions": _versions,
@@ -58,4 +77,5 @@ CHECKS: dict[str, Callable[[], str]] = {
     "experiments (Ax)": _importable("ax"),
     "dispatch (Ray Tune)": _importable("ray.tune"),
     "embedded base model": _base,
+    "chat models (environment)": _endpoint,
 }

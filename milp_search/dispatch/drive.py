@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
@@ -24,7 +25,6 @@ from milp_search.core.errors import DataError, DiskFullError, InputError, StudyE
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
-from milp_search.dispatch.chat_runner import PAID_TOKENS
 from milp_search.dispatch.check_base import check_base, workers_device
 from milp_search.dispatch.check_endpoint import check_dimensions, check_metrics
 from milp_search.dispatch.fence import wait_for_workers
@@ -34,11 +34,11 @@ from milp_search.dispatch.progress import Progress, ended
 from milp_search.dispatch.source import StudySource, largest_pack
 from milp_search.dispatch.study_log import logged
 from milp_search.dispatch.worker import (
-    TRAINABLE_PARAMS,
     RunnerFactory,
     free_memory,
     measured_metrics,
     staged_base,
+    told_metrics,
 )
 from milp_search.endpoint.client import server_url
 from milp_search.endpoint.key import api_key
@@ -120,9 +120,9 @@ def prepare(
             with _placed(file, key):
                 server_url(server)
                 api_key(server)
-    if spec.endpoint is not None:
-        with _placed(file, "prompts"):
-            load_prompts(None if spec.prompts is None else Path(spec.prompts))
+    with _placed(file, "prompts"):
+        prompts_fingerprint(spec)
+    if asks:
         return Prepared(spec, None, space, task)
     with _placed(file, "base_model"):
         check_base(spec, space, task)
@@ -171,7 +171,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
         proposer=spec.proposer,
         preset=spec.preset,
         method=spec.method,
-        metrics=[*measured_metrics(spec), PAID_TOKENS if spec.endpoint else TRAINABLE_PARAMS],
+        metrics=told_metrics(spec),
         constraints=spec.constraints,
         shape=prepared.shape,
         max_communities=len(task.targets),
@@ -183,10 +183,33 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "base_model": spec.endpoint.model if spec.endpoint else spec.base_model,
             "trust_remote_code": spec.trust_remote_code,
             "workers": 1 if spec.dispatch.local else spec.dispatch.parallel,
+            "servers": servers(spec),
+            "prompts_fingerprint": prompts_fingerprint(spec),
         },
     ) as study:
         write_resolved(spec, folder, versions=versions, data_fingerprint=task.fingerprint)
         return drive(study, spec, task, console)
+
+
+def prompts_fingerprint(spec: StudySpec) -> str | None:
+    """Returns the fingerprint of what chat models are asked with; None where none is asked.
+
+    Raises PromptError if a prompt of the user's own cannot be used.
+    """
+    if spec.endpoint is None and spec.judge is None:
+        return None
+    return load_prompts(None if spec.prompts is None else Path(spec.prompts)).fingerprint()
+
+
+def servers(spec: StudySpec) -> dict[str, dict[str, Any]]:
+    """Returns what a report says of the models that the study asks: names and prices."""
+    asked = {"endpoint": spec.endpoint, "judge": spec.judge}
+    shown = ("model", "prompt_price", "answer_price", "currency")
+    return {
+        kind: {name: getattr(one, name) for name in shown}
+        for kind, one in asked.items()
+        if one is not None
+    }
 
 
 def resume_study(folder: Path, console: Console) -> int:
@@ -200,7 +223,7 @@ def resume_study(folder: Path, console: Console) -> int:
         The exit code.
 
     Raises:
-        InputError: There is no study, another driver runs it, or its data has changed.
+        InputError: There is no study, another driver runs it, or its data or prompts have changed.
     """
     with Study.open(folder) as study:
         spec = load_study_spec(folder / SPEC_NAME)
@@ -212,6 +235,11 @@ def resume_study(folder: Path, console: Console) -> int:
                 f"the data has changed since the study began: expected fingerprint {recorded}, "
                 f"got {task.fingerprint}",
                 remedy="Restore the data, or start a new study.",
+            )
+        if study.settings.get("prompts_fingerprint") not in (None, prompts_fingerprint(spec)):
+            raise StudyError(
+                "the prompts have changed since the study began: its trials would not compare",
+                remedy="Restore the files that `prompts` names, or start a new study.",
             )
         return drive(study, spec, task, console)
 

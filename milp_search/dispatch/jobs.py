@@ -34,10 +34,15 @@ class Job:
     halvings: int = 0
 
     @property
+    def run(self) -> str:
+        """What is run, the same in every attempt."""
+        extra = f"-seed{self.seed}" if self.kind == "test" else ""
+        return f"{self.kind}-{self.trial:05d}{extra}"
+
+    @property
     def name(self) -> str:
         """A name unique in the study, fit for a file name."""
-        extra = f"-seed{self.seed}" if self.kind == "test" else ""
-        return f"{self.kind}-{self.trial:05d}{extra}-{self.attempt}"
+        return f"{self.run}-{self.attempt}"
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain JSON values; `job_from_dict` is the inverse."""

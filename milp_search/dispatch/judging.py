@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -15,12 +14,14 @@ from rich.console import Console
 from milp_search.core.errors import DataError, Location, SpecError
 from milp_search.core.judged import HIGHEST, LOWEST, Case, Judge, PairScore
 from milp_search.core.records import Prediction, Predictions
-from milp_search.dispatch.folders import JUDGE_TOKENS, RESPONSES
+from milp_search.core.trial import Measurement
+from milp_search.dispatch.answers import kept_answers
+from milp_search.dispatch.folders import JUDGE_TOKENS
+from milp_search.dispatch.paying import OF_JUDGE, Metered
 from milp_search.endpoint.client import Endpoint
-from milp_search.endpoint.response_cache import ResponseCache
 from milp_search.endpoint.token_budget import TokenBudget
 from milp_search.metrics.metric import Metric
-from milp_search.metrics.win_rate import MODEL, agreement
+from milp_search.metrics.win_rate import MODEL, OFFLINE, agreement, judge_checks
 from milp_search.personalize.chat_prompts import load_prompts
 from milp_search.personalize.judge import ChatJudge, OfflineJudge, content_of
 from milp_search.study.spec import StudySpec
@@ -45,7 +46,8 @@ class Judging:
         metrics: Sequence[Metric],
         split: str,
         rival: Callable[[], Predictions],
-    ) -> Predictions:
+        payer: str | None = None,
+    ) -> tuple[Predictions, Mapping[str, Measurement]]:
         """Returns the predictions with what the metrics' judges say of them.
 
         Args:
@@ -53,28 +55,37 @@ class Judging:
             metrics: What is to be measured.
             split: Which queries were answered; the rival's answers to them are made once.
             rival: Makes the rival's answers to the same queries, in the same order.
+            payer: The job that pays for a model's judgements.
 
         Returns:
-            The predictions; the same where no metric needs a judge.
+            The predictions, the same where no metric needs a judge; and of a model as the judge
+            what it cost and the checks of it.
 
         Raises:
             EndpointError: The judge cannot be asked.
         """
         kinds = sorted({metric.needs_judge for metric in metrics} - {""})
         if not kinds:
-            return predictions
+            return predictions, {}
         if split not in self._rivals:
             self._rivals[split] = [item.generated or "" for item in rival().items]
         others = self._rivals[split]
-        found = {kind: self._scores(kind, predictions, others) for kind in kinds}
+        found, paid = dict[str, list[PairScore]](), dict[str, Measurement]()
+        if OFFLINE in kinds:
+            found[OFFLINE] = self._scores(OfflineJudge(), predictions, others)
+        if MODEL in kinds:
+            judge, meter = model_judge(self.folder, self.spec, payer)
+            found[MODEL] = self._scores(judge, predictions, others)
+            paid |= meter.paid()
         items = tuple(
             replace(item, judged={kind: pairs[place] for kind, pairs in found.items()})
             for place, item in enumerate(predictions.items)
         )
-        return replace(predictions, items=items)
+        judged = replace(predictions, items=items)
+        return judged, {**paid, **(judge_checks(judged) if MODEL in kinds else {})}
 
-    def _scores(self, kind: str, predictions: Predictions, rival: Sequence[str]) -> list[PairScore]:
-        judge: Judge = self._model if kind == MODEL else OfflineJudge()
+    @staticmethod
+    def _scores(judge: Judge, predictions: Predictions, rival: Sequence[str]) -> list[PairScore]:
         ours = [_case(predictions, item, item.generated or "") for item in predictions.items]
         others = [
             _case(predictions, item, text)
@@ -92,18 +103,17 @@ class Judging:
             for place in range(len(ours))
         ]
 
-    @cached_property
-    def _model(self) -> ChatJudge:
-        return model_judge(self.folder, self.spec)
 
-
-def model_judge(folder: Path, spec: StudySpec) -> ChatJudge:
-    """Returns the study's judge, with its answers and its account in a folder."""
+def model_judge(
+    folder: Path, spec: StudySpec, payer: str | None = None
+) -> tuple[ChatJudge, Metered]:
+    """Returns the study's judge, with its answers and its account in a folder, and its meter."""
     assert spec.judge is not None  # `check_metrics` has seen to it
     budget = TokenBudget(folder / JUDGE_TOKENS, spec.judge.token_budget)
-    model = Endpoint(spec.judge, ResponseCache(folder / RESPONSES), budget)
+    model = Endpoint(spec.judge, kept_answers(folder, spec.judge), budget, payer)
     prompts = load_prompts(None if spec.prompts is None else Path(spec.prompts))
-    return ChatJudge(spec.judge.model, model, prompts)
+    meter = Metered(model, spec.judge, OF_JUDGE)
+    return ChatJudge(spec.judge.model, meter, prompts), meter
 
 
 def print_agreement(
@@ -129,7 +139,7 @@ def print_agreement(
                 "expected a study with a judge, got one without",
                 remedy="add `judge: {model: NAME, base_url: http://...}` to the study file",
             )
-        judge = model_judge(folder or labels.with_name(f"{labels.name}.judged"), spec)
+        judge, _ = model_judge(folder or labels.with_name(f"{labels.name}.judged"), spec)
     found = agreement(judge.scores(cases), scores)
     pearson = "not defined" if math.isnan(found.pearson) else f"{found.pearson:.3f}"
     for line in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -12,13 +12,16 @@ from rich.table import Table
 
 from milp_search.core.errors import StudyError
 from milp_search.core.methods import KNOWN_METHODS
+from milp_search.core.plan import AdapterPlan
 from milp_search.core.private_files import keep_private
 from milp_search.core.trial import Measurement, Trial
 from milp_search.data.formats import FORMATS
 from milp_search.dispatch.folders import adapters_folder
+from milp_search.dispatch.paying import PAID, account_lines
 from milp_search.dispatch.progress import progress_line
 from milp_search.metrics.subgroups import AT, SUBGROUPS
 from milp_search.metrics.table import METRIC_DIRECTIONS, METRICS
+from milp_search.personalize.chat_prompts import PROMPTS, shipped_folder
 from milp_search.space.row_space import RowSpace
 from milp_search.space.space_file import load_search_space, shipped_spaces
 from milp_search.space.yaml_reader import read_yaml
@@ -34,14 +37,17 @@ _LAYERS_FOR_CHECK = 32  # `auto` layers need some number when a space file is ch
 def print_status(folder: Path, console: Console) -> None:
     """Prints the progress line, the trials by status, and why the study ended if it did."""
     with Study.open(folder, read_only=True) as study:
-        budget = load_study_spec(folder / SPEC_NAME).budget.trials
-        console.print(progress_line(study, budget, None), soft_wrap=True, markup=False)
+        spec = load_study_spec(folder / SPEC_NAME)
+        line = progress_line(study, spec.budget.trials, None)
+        console.print(line, soft_wrap=True, markup=False)
         counts = Counter(trial.status.value for trial in study.trials)
         states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         console.print(states or "no trial yet", markup=False)
         reused = reuse_text(total_reuse(study.trials))
         if reused:
             console.print(f"reused: {reused}", soft_wrap=True, markup=False, highlight=False)
+        for line in account_lines(folder, spec):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
         _print_constraints(study, console)
         if study.finished:
             console.print(f"finished: {study.finished}", markup=False)
@@ -53,15 +59,18 @@ def print_front(folder: Path, console: Console) -> None:
         front = study.front()
         names = [objective.metric for objective in study.objectives]
         tested = any(study.tests(trial.index) for trial in front)
-        columns = [*names, *(f"test {name}" for name in names if tested)]
+        paid = [name for name in PAID if any(name in trial.measurements for trial in front)]
+        columns = [*names, *(f"test {name}" for name in names if tested), *paid]
         table = Table("trial", "origin", title=f"Pareto front of {len(front)} trials", box=None)
-        table.add_column("rank per layer, T, c, k", no_wrap=True)
+        asks = "endpoint" in (study.settings.get("servers") or {})
+        table.add_column("T, c, k" if asks else "rank per layer, T, c, k", no_wrap=True)
         for column in columns:
             table.add_column(column, justify="right", no_wrap=True)
         for trial in front:
             values = [value_text(trial.measurements, name) for name in names]
             tests = over_seeds(study.tests(trial.index))
             values += [value_text(tests, name) for name in names if tested]
+            values += [value_text(trial.measurements, name) for name in paid]
             table.add_row(str(trial.index), trial.origin, plan_text(trial), *values)
         console.print(table)
         _print_constraints(study, console)
@@ -92,11 +101,16 @@ def plan_text(trial: Trial) -> str:
         return ""
     plan = trial.plan
     counts = {"T": plan.time_splits, "c": plan.communities, "k": plan.retrieved_items}
-    ranks = "-".join(map(str, plan.adapter.ranks)) if plan.adapter.total_rank else "no adapter"
-    parts = [ranks, *(f"{name}{count}" for name, count in counts.items() if count)]
+    parts = [_ranks_text(plan.adapter)] if plan.adapter.ranks else []
+    parts += [f"{name}{count}" for name, count in counts.items() if count]
     parts += ["profile"] if plan.profile else []
+    parts += [f"lines={plan.summary_lines}"] if plan.summary_lines else []
     parts += [f"scope={plan.scope}"] if plan.scope != "user" else []
     return " ".join(parts)
+
+
+def _ranks_text(adapter: AdapterPlan) -> str:
+    return "-".join(map(str, adapter.ranks)) if adapter.total_rank else "no adapter"
 
 
 def copy_adapters(folder: Path, to: Path) -> list[Path]:
@@ -111,7 +125,7 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
 
     Raises:
         StudyError: A front trial has no adapters on disk, no completed trial keeps every
-            constraint, or the study is part of a table.
+            constraint, the study is part of a table, or its model can only be asked.
     """
     with Study.open(folder, read_only=True) as study:
         if completed(study.trials) and not study.eligible():
@@ -123,6 +137,11 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
             raise StudyError(
                 f"{folder} has no adapters to export: the rows of a table are measured only",
                 remedy="Run the row's method as a study of its own.",
+            )
+        if "endpoint" in (study.settings.get("servers") or {}):
+            raise StudyError(
+                f"{folder} has no adapters to export: its model is behind an endpoint",
+                remedy="front.json says what stands in the prompts of its front.",
             )
         sources = [adapters_folder(folder, trial.index) for trial in study.front()]
     missing = [source for source in sources if not source.is_dir()]
@@ -168,12 +187,16 @@ def print_names(what: str, console: Console) -> None:
         "methods": {name: traits.summary for name, traits in KNOWN_METHODS.items()},
         "datasets": {name: layout.summary for name, layout in FORMATS.items()},
         "metrics": {name: _metric_summary(name) for name in METRIC_DIRECTIONS},
+        "prompts": {f"{name}.txt": _values_text(values) for name, values in PROMPTS.items()},
     }[what]
     width = max(map(len, rows))
     for name, text in sorted(rows.items()):
         console.print(f"{name:{width}}  {text}", markup=False, highlight=False, soft_wrap=True)
     if what == "metrics":
         _print_parts(console)
+    if what == "prompts":
+        where = f"They lie in {shipped_folder()}; `prompts: FOLDER` replaces those of its files."
+        console.print(where, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_parts(console: Console) -> None:
@@ -182,6 +205,10 @@ def _print_parts(console: Console) -> None:
     width = max(map(len, SUBGROUPS)) + 1
     for name, text in SUBGROUPS.items():
         console.print(f"{AT + name:{width}}  {text}", markup=False, highlight=False)
+
+
+def _values_text(values: Collection[str]) -> str:
+    return ", ".join(f"${value}" for value in sorted(values)) or "no values"
 
 
 def _first_comment(path: Path) -> str:

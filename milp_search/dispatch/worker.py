@@ -32,15 +32,18 @@ from milp_search.core.private_files import appending, keep_private, own_folder, 
 from milp_search.core.records import PersonalizationTask, Predictions
 from milp_search.core.trial import Failure, Measurement
 from milp_search.data.load import load_task
+from milp_search.dispatch.answers import payer_of
 from milp_search.dispatch.checkpoints import job_checkpoints
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack, raised_at
 from milp_search.dispatch.judging import Judging
 from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
+from milp_search.dispatch.paying import paid_metrics
 from milp_search.dispatch.rendezvous import train_together
 from milp_search.dispatch.watchdog import watched
-from milp_search.metrics.table import measure, metrics_for
+from milp_search.metrics.table import measure, metrics_for, needs_judge
+from milp_search.metrics.win_rate import JUDGE_CHECKS, MODEL
 from milp_search.personalize.base_stage import base_examples, base_stage_key
 from milp_search.personalize.global_chain import even_share
 from milp_search.personalize.method import Run, Stacks
@@ -233,7 +236,9 @@ class TrialRunner:
             checkpoints=checkpoints,
         )
         examples = self.spec.examples if job.kind == "test" else 0
-        measurements, stacks, predictions = self._evaluated(run, split, generate=examples > 0)
+        measurements, stacks, predictions = self._evaluated(
+            run, split, generate=examples > 0, payer=payer_of(self.folder, job)
+        )
         if job.kind == "search":
             keep = partial(self._keep_adapters, job, stacks)
             until_there_is_space(keep, f"the adapters of {job.name}", self.folder)
@@ -249,7 +254,7 @@ class TrialRunner:
         return measurements
 
     def _evaluated(
-        self, run: Run, split: Split, *, generate: bool = False
+        self, run: Run, split: Split, *, generate: bool = False, payer: str | None = None
     ) -> tuple[Mapping[str, Measurement], Stacks, Predictions]:
         names = measured_metrics(self.spec)
         metrics = metrics_for(names, self.task.kind)
@@ -262,14 +267,15 @@ class TrialRunner:
             topics=any(metric.needs_topics for metric in metrics),
             retention=any(metric.needs_retention for metric in metrics),
         )
-        predictions = self.judging.judged(
-            predictions, metrics, split, lambda: self._rival(run, split)
+        predictions, of_judge = self.judging.judged(
+            predictions, metrics, split, lambda: self._rival(run, split), payer
         )
         measurements = measure(predictions, names)
         adapter = run.plan.adapter
         maps = self.base.shape.targets(adapter.target_maps)
         parameters = Measurement(float(trainable_parameters(adapter, maps)), 0.0)
-        return {**measurements, TRAINABLE_PARAMS: parameters}, trained.stacks, predictions
+        told = {**measurements, **of_judge, TRAINABLE_PARAMS: parameters}
+        return told, trained.stacks, predictions
 
     def _rival(self, run: Run, split: Split) -> Predictions:
         """Returns TpLP's answers to a split's queries (MiLP, section 4.1)."""
@@ -343,6 +349,19 @@ def measured_metrics(spec: StudySpec) -> list[str]:
     """Returns the metrics that a trial of this study measures, each once."""
     named = [*(objective.metric for objective in spec.objectives), *spec.metrics]
     return [name for name in dict.fromkeys(named) if name != TRAINABLE_PARAMS]
+
+
+def told_metrics(spec: StudySpec) -> list[str]:
+    """Returns everything that a trial may tell, each once.
+
+    Beside the metrics: the parameters that it trains or what its questions cost, and of a model
+    as the judge whether it can be trusted.
+    """
+    names = measured_metrics(spec)
+    judged = any(needs_judge(name) == MODEL for name in names)
+    size = [] if spec.endpoint else [TRAINABLE_PARAMS]
+    checks = JUDGE_CHECKS if judged else ()
+    return [*dict.fromkeys([*names, *checks, *paid_metrics(spec, judged=judged), *size])]
 
 
 def free_memory() -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -25,10 +26,16 @@ from milp_search.endpoint.token_budget import TokenBudget
 
 # A token holds at least a byte of text; a turn has a few marks of its own besides.
 _TURN_TOKENS = 16
+# ours: what a server's template adds, such as a system prompt; known ones take 20 to 100.
+_TEMPLATE_TOKENS = 128
 
 # What putting the same question again may mend (RFC 9110: timeout, conflict, too early, too many).
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
 _POLL_S = 0.1
+# ours: how long to wait for others to book what they set aside.
+_PATIENCE_S = 600.0
+
+URL_VARIABLE = "OPENAI_BASE_URL"
 
 _logger = logging.getLogger(__name__)
 
@@ -62,10 +69,18 @@ class Endpoint:
         settings: The server and how hard it may be asked.
         cache: Where answers are kept.
         budget: What all workers of the study may spend together.
+        payer: Who asks; stands beside each answer, so that what a trial paid for before it was
+            killed is its own when it is run again.
     """
 
-    def __init__(self, settings: EndpointSettings, cache: ResponseCache, budget: TokenBudget):
-        self.settings, self.cache, self.budget = settings, cache, budget
+    def __init__(
+        self,
+        settings: EndpointSettings,
+        cache: ResponseCache,
+        budget: TokenBudget,
+        payer: str | None = None,
+    ):
+        self.settings, self.cache, self.budget, self.payer = settings, cache, budget, payer
         self._url = server_url(settings)
 
     def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
@@ -83,7 +98,7 @@ class Endpoint:
         """
         keys = [request_key(self.settings.model, request) for request in requests]
         wanted = dict(zip(keys, requests, strict=True))
-        found = {key: reply for key in wanted if (reply := self.cache.get(key)) is not None}
+        found = {key: reply for key in wanted if (reply := self._kept(key)) is not None}
         missing = {key: request for key, request in wanted.items() if key not in found}
         if missing:
             found |= asyncio.run(self._ask_all(missing))
@@ -119,7 +134,7 @@ class Endpoint:
         """Returns the answer to a question that another process may be asking just now."""
         while True:
             with self.cache.asking(key) as free:
-                kept = self.cache.get(key)
+                kept = self._kept(key)
                 if kept is not None:
                     return kept
                 if free:
@@ -127,17 +142,20 @@ class Endpoint:
             beat()
             await asyncio.sleep(_POLL_S)
 
+    def _kept(self, key: str) -> ChatReply | None:
+        return self.cache.get(key, self.payer)
+
     async def _answered(
         self, server: openai.AsyncOpenAI, request: ChatRequest, key: str
     ) -> ChatReply:
         most = most_tokens(request)
         trouble = None
         for attempt in range(self.settings.attempts):
-            name = await asyncio.to_thread(self.budget.set_aside, most)
+            name = await self._set_aside(most)
             reply, counted = None, True
             try:
                 reply = await self._attempt(server, request, most)
-                self.cache.put(key, reply)
+                self.cache.put(key, reply, self.payer)
             except _TROUBLES as error:
                 trouble = _trouble(error)
                 counted = trouble.counted
@@ -159,6 +177,17 @@ class Endpoint:
             f"after {attempt + 1} attempts",
             remedy="What was answered is kept. Look after the server, then resume the study.",
         )
+
+    async def _set_aside(self, most: int) -> str:
+        """Sets tokens aside, waiting for those of others; no thread waits, which others need."""
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            last = time.monotonic() > end
+            name = await asyncio.to_thread(self.budget.set_aside, most, last=last)
+            if name is not None:
+                return name
+            beat()
+            await asyncio.sleep(_POLL_S)
 
     async def _attempt(
         self, server: openai.AsyncOpenAI, request: ChatRequest, most: int
@@ -185,11 +214,14 @@ _TROUBLES = (openai.APIError, TimeoutError, _NoAnswer, ValueError, TypeError, At
 
 
 def most_tokens(request: ChatRequest) -> int:
-    """Returns the most tokens that a question and its answer can take."""
+    """Returns the most tokens that a question and its answer can take.
+
+    A server that counts more than it was allowed to write, as hidden reasoning, is not foreseen.
+    """
     turns = sum(
         len(turn.content.encode("utf-8", "replace")) + _TURN_TOKENS for turn in request.messages
     )
-    return turns + request.max_tokens
+    return _TEMPLATE_TOKENS + turns + request.max_tokens
 
 
 def server_url(settings: EndpointSettings) -> str:
@@ -204,18 +236,19 @@ def server_url(settings: EndpointSettings) -> str:
     Raises:
         NoEndpoint: There is none, or it holds a password, which would get into logs.
     """
-    url = settings.base_url or os.environ.get("OPENAI_BASE_URL", "")
+    url = settings.base_url or os.environ.get(URL_VARIABLE, "")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NoEndpoint(
-            f"expected the address of an OpenAI-compatible server, got {url or 'none'!r}",
-            remedy="Set endpoint.base_url (http://127.0.0.1:8000/v1), or OPENAI_BASE_URL.",
-        )
-    if parts.username or parts.password or parts.query:
+    # Also where it is no address: what stands there may be a password.
+    if "@" in url or parts.query:
         raise NoEndpoint(
             "expected an address without user, password or query",
             remedy="Put the key into the variable or file that endpoint.key_variable and "
             "endpoint.key_file name.",
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NoEndpoint(
+            f"expected the address of an OpenAI-compatible server, got {url or 'none'!r}",
+            remedy=f"Set endpoint.base_url (http://127.0.0.1:8000/v1), or {URL_VARIABLE}.",
         )
     return url
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from milp_search.core.errors import InputError
@@ -12,6 +13,7 @@ from milp_search.core.settings import EndpointSettings
 NO_KEY = "none"
 
 _LONGEST = 16_384
+_KEY = re.compile(r"[!-~]+")
 
 
 class KeyMissing(InputError):
@@ -28,10 +30,12 @@ def api_key(settings: EndpointSettings) -> str:
         The key; `NO_KEY` where neither is there, as with most servers of one's own.
 
     Raises:
-        KeyMissing: The file cannot be read, or others than its owner may read it.
+        KeyMissing: The file cannot be read, or others than its owner may read it; or what stands
+            there is no key that a header can hold.
     """
     if settings.key_file is None:
-        return os.environ.get(settings.key_variable, "").strip() or NO_KEY
+        where = f"the variable {settings.key_variable}"
+        return _one_word(os.environ.get(settings.key_variable, "").strip() or NO_KEY, where)
     path = Path(settings.key_file).expanduser()
     try:
         mode = path.stat().st_mode
@@ -47,9 +51,15 @@ def api_key(settings: EndpointSettings) -> str:
             f"expected a key file that only its owner can read, got mode {mode & 0o777:o}: {path}",
             remedy=f"chmod 600 {path}",
         )
-    if not key or any(letter.isspace() for letter in key):
+    return _one_word(key, str(path))
+
+
+def _one_word(key: str, where: str) -> str:
+    """Returns the key, which a header can hold; libraries' own messages would quote it."""
+    if not _KEY.fullmatch(key):
+        got = "other letters or several words" if key else "nothing"
         raise KeyMissing(
-            f"expected one key in {path}, got {'nothing' if not key else 'several words'}",
-            remedy="Write the key alone into that file.",
+            f"expected one key in {where}, got {got}",
+            remedy="Write the key alone there, in visible ASCII letters.",
         )
     return key

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,9 @@ from pathlib import Path
 from typing import final
 
 from milp_search.core.chat import ChatReply, ChatRequest
+
+# Answers, locks, and what killed processes left of answers half written.
+_OURS = re.compile(r"[0-9a-f]{64}\.(json|lock)|\.[a-z0-9_]{8}")
 
 
 def request_key(model: str, request: ChatRequest) -> str:
@@ -38,20 +42,25 @@ class ResponseCache:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def get(self, key: str) -> ChatReply | None:
-        """Returns the answer that is kept, marked as not paid now; None where there is none."""
+    def get(self, key: str, payer: str | None = None) -> ChatReply | None:
+        """Returns the answer that is kept, None where there is none.
+
+        It is marked as paid where this payer paid for it.
+        """
         try:
             values = json.loads(self._path(key).read_text(encoding="utf-8"))
             reply = ChatReply(**values["reply"])
             whole = values["digest"] == _digest(key, reply)
+            paid = payer is not None and values["payer"] == payer
         except (OSError, ValueError, LookupError, TypeError):
             return None
-        return replace(reply, paid=False) if whole else None
+        return replace(reply, paid=paid) if whole else None
 
-    def put(self, key: str, reply: ChatReply) -> None:
-        """Keeps an answer, whole or not at all."""
+    def put(self, key: str, reply: ChatReply, payer: str | None = None) -> None:
+        """Keeps an answer and who paid for it, whole or not at all."""
         path = self._path(key)
-        text = json.dumps({"reply": asdict(reply), "digest": _digest(key, reply)})
+        digest = _digest(key, reply)
+        text = json.dumps({"reply": asdict(reply), "digest": digest, "payer": payer})
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
@@ -63,6 +72,20 @@ class ResponseCache:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+
+    def clear(self) -> int:
+        """Removes all answers, and no other file, and returns how many files that were."""
+        files = [
+            path
+            for path in self.folder.glob("[0-9a-f][0-9a-f]/*")
+            if _OURS.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        ]
+        for path in files:
+            path.unlink()
+        for folder in {path.parent for path in files}:
+            with suppress(OSError):  # something else lies there
+                folder.rmdir()
+        return len(files)
 
     @contextmanager
     def asking(self, key: str) -> Iterator[bool]:

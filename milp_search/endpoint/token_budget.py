@@ -14,7 +14,6 @@ import os
 import secrets
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,9 +21,6 @@ from pathlib import Path
 from typing import Any, final
 
 from milp_search.core.chat import BudgetExhausted, ChatReply
-
-# ours: how often one looks whether others have booked less than they had set aside.
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,42 +56,40 @@ class TokenBudget:
         self.path, self.limit = path, limit
 
     def spent(self) -> Spent:
-        """Returns what was booked so far."""
-        with self._account() as account:
-            return Spent(**account["spent"])
+        """Returns what was booked so far; changes nothing, so that anyone may look."""
+        return Spent(**json.loads(self._read())["spent"])
 
-    def set_aside(self, tokens: int, patience_s: float = 600.0) -> str:
-        """Sets tokens aside, waiting for those of others if need be.
+    def set_aside(self, tokens: int, *, last: bool = False) -> str | None:
+        """Sets tokens aside, without waiting.
 
         Args:
             tokens: The most that the next question can cost.
-            patience_s: How long to wait for others to book what they set aside.
+            last: Whether nobody will ask again.
 
         Returns:
-            The name under which `book` ends it.
+            The name under which `book` ends it; None while others hold so many that it has to
+            wait for them.
 
         Raises:
-            BudgetExhausted: So many are not left.
+            BudgetExhausted: So many are not left, or not `last`.
         """
-        end = time.monotonic() + patience_s
-        while True:
-            with self._account() as account:
-                _book_dead(account)
-                others = sum(held["tokens"] for held in account["held"].values())
-                used = Spent(**account["spent"]).total
-                if self.limit is None or used + others + tokens <= self.limit:
-                    name = secrets.token_hex(8)
-                    account["held"][name] = {
-                        "tokens": tokens, "host": socket.gethostname(), "pid": os.getpid()
-                    }  # fmt: skip
-                    return name
-            if not others or used + tokens > self.limit or time.monotonic() > end:
-                raise BudgetExhausted(
-                    f"the token budget is used up: {used} of {self.limit} tokens are booked, and "
-                    f"the next question may take {tokens}",
-                    remedy="Raise endpoint.token_budget in the study's study.yaml, then resume it.",
-                )
-            time.sleep(_POLL_S)
+        with self._account() as account:
+            _book_dead(account)
+            others = sum(held["tokens"] for held in account["held"].values())
+            used = Spent(**account["spent"]).total
+            if self.limit is None or used + others + tokens <= self.limit:
+                name = secrets.token_hex(8)
+                account["held"][name] = {
+                    "tokens": tokens, "host": socket.gethostname(), "pid": os.getpid()
+                }  # fmt: skip
+                return name
+        if used + tokens > self.limit or last:
+            raise BudgetExhausted(
+                f"the token budget is used up: {used} of {self.limit} tokens are booked, and "
+                f"the next question may take {tokens}",
+                remedy="Raise endpoint.token_budget in the study's study.yaml, then resume it.",
+            )
+        return None
 
     def book(self, name: str, reply: ChatReply | None, *, counted: bool = True) -> None:
         """Books what a question cost, in place of what was set aside for it.

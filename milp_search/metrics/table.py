@@ -154,6 +154,11 @@ def measure(predictions: Predictions, names: Iterable[str]) -> dict[str, Measure
     return {metric.name: metric.compute(predictions) for metric in metrics}
 
 
+def needs_judge(name: str) -> str:
+    """Returns the kind of judge that a metric needs, empty for none; raises as `metrics_for`."""
+    return _metric(name).needs_judge
+
+
 def _metric(name: str) -> Metric:
     base, at, part = name.partition(AT)
     if base in METRICS:

@@ -24,11 +24,12 @@ def query_tokens(predictions: Predictions) -> Measurement:
 def token_cost(predictions: Predictions) -> Measurement:
     """Returns the tokens of a query with its share of those that the plan's memories took.
 
-    The memories are written once and serve every query; here they are shared by the queries that
-    were answered.
+    The memories are written once and serve every query; they are shared evenly by all queries that
+    were answered, also where only a part of the users is looked at.
     """
-    tokens = query_tokens(predictions)
-    share = predictions.memory_tokens / len(predictions.items)
+    tokens, share = query_tokens(predictions), predictions.memory_share
+    if share is None:
+        raise _not_counted()
     return Measurement(tokens.mean + share, 0.0, tuple(value + share for value in tokens.per_user))
 
 
@@ -40,5 +41,12 @@ def _used(items: Sequence[Prediction]) -> int:
     counts = [item.used_tokens for item in items]
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
-        raise MeasurementError("expected tokens counted by a server, got none")
+        raise _not_counted()
     return sum(known)
+
+
+def _not_counted() -> MeasurementError:
+    return MeasurementError(
+        "expected tokens counted by a server, got none: its responses have no whole `usage`",
+        remedy="Choose metrics without tokens, or a server that counts.",
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from milp_search.core.errors import MeasurementError
-from milp_search.core.judged import PairScore
+from milp_search.core.judged import HIGHEST, LOWEST, PairScore
 from milp_search.core.records import Prediction, Predictions
 from milp_search.core.trial import Measurement
 from milp_search.metrics.over_users import by_user, mean_over_users
@@ -36,15 +37,19 @@ def win_rate_offline(predictions: Predictions) -> Measurement:
 
 
 def judge_unparsable(predictions: Predictions) -> Measurement:
-    """Returns the share of the model judge's answers that are no score."""
-    scores = [score for pair in _pairs(predictions) for score in (pair.ours, pair.rival)]
+    """Returns the share of the model judge's answers that are no score, of either order."""
+    scores = [
+        score
+        for pair in _pairs(predictions)
+        for score in (pair.ours, pair.rival, *(pair.swapped or ()))
+    ]
     return Measurement(float(np.mean([score is None for score in scores])), 0.0)
 
 
 def judge_ties(predictions: Predictions) -> Measurement:
     """Returns the share of equal scores among the pairs that have two."""
     pairs = _decided((pair.ours, pair.rival) for pair in _pairs(predictions))
-    return Measurement(float(np.mean([mine == other for mine, other in pairs])), 0.0)
+    return Measurement(_mean([mine == other for mine, other in pairs]), 0.0)
 
 
 def judge_flipped(predictions: Predictions) -> Measurement:
@@ -87,6 +92,28 @@ def judge_length(predictions: Predictions) -> Measurement:
     constant = any(len(set(side)) < 2 for side in zip(*pairs, strict=True)) or not pairs
     value = 0.0 if constant else float(spearmanr(*zip(*pairs, strict=True)).statistic)
     return Measurement(abs(value), 0.0)
+
+
+_CHECKS = (judge_unparsable, judge_ties, judge_flipped, judge_shift, judge_length)
+
+JUDGE_CHECKS = tuple(check.__name__ for check in _CHECKS)
+"""What stands beside every win rate by a model: whether its judge can be trusted."""
+
+
+def judge_checks(predictions: Predictions) -> dict[str, Measurement]:
+    """Returns the model judge's checks by name, without those that have nothing to compare.
+
+    Args:
+        predictions: Judged by the model.
+
+    Returns:
+        The checks; which are no reason for a trial to fail.
+    """
+    found = {}
+    for check in _CHECKS:
+        with suppress(MeasurementError):
+            found[check.__name__] = check(predictions)
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,12 +170,16 @@ Scores = tuple[int | None, int | None]
 
 def _win_rate(predictions: Predictions, kind: str) -> Measurement:
     wins: list[float] = []
+    asked = 2 * len(predictions.items)
     for _, items in by_user(predictions):
         pairs = _decided(_scores(_pair(item, kind)) for item in items) if items else []
         if pairs:
             wins.append(float(np.mean([mine > other for mine, other in pairs])))
     if not wins:
-        raise MeasurementError("expected scores of the judge, got none that can be read")
+        raise MeasurementError(
+            f"expected scores of the judge, got {asked} answers without a pair of whole numbers "
+            f"from {LOWEST} to {HIGHEST} among them"
+        )
     return mean_over_users(wins)
 
 
@@ -189,5 +220,5 @@ def _sign(mine: int | None, other: int | None) -> int:
 def _mean(values: Sequence[float]) -> float:
     """Returns the mean; raises MeasurementError if there is nothing to take it over."""
     if not values:
-        raise MeasurementError("expected scores of the judge in both orders, got none")
+        raise MeasurementError("expected scores of the judge to compare, got none")
     return float(np.mean(values))

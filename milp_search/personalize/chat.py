@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from milp_search.adapters.text_embedding import tfidf_vectors
-from milp_search.core.chat import ChatModel, ChatRequest, Message
+from milp_search.core.chat import ChatModel, ChatRequest, Message, counted_tokens
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.records import (
     Interaction,
@@ -69,12 +69,13 @@ def chat_predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> 
     items = [
         Prediction(
             item.user, item.query, item.response, reply.text.strip(), math.nan,
-            reply.completion_tokens, used_tokens=reply.prompt_tokens + reply.completion_tokens,
+            reply.completion_tokens, used_tokens=counted_tokens([reply]),
         )
         for (item, _), reply in zip(asked, replies, strict=True)
     ]  # fmt: skip
     histories = {user.user: user.history for user in run.task.targets}
-    return Predictions(tuple(items), run.task, histories, memory_tokens=memories.tokens)
+    share = None if memories.tokens is None else memories.tokens / max(len(items), 1)
+    return Predictions(tuple(items), run.task, histories, memory_share=share)
 
 
 def tplp_predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> Predictions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from milp_search.core.chat import ChatModel, ChatReply, ChatRequest, Message
+from milp_search.core.chat import ChatModel, ChatReply, ChatRequest, Message, counted_tokens
 from milp_search.core.records import Interaction, UserTask
 from milp_search.personalize.chat_prompts import Prompts, fenced
 from milp_search.personalize.communities import pooled_order
@@ -21,13 +21,18 @@ _LINE_TOKENS = 40
 
 @dataclass
 class Tally:
-    """What was asked for, by the server's count; answers that were kept from before count too."""
+    """What was asked for; answers that were kept from before count too."""
 
-    tokens: int = 0
+    replies: list[ChatReply] = field(default_factory=list)
 
     def add(self, replies: Sequence[ChatReply]) -> None:
         """Adds what these took."""
-        self.tokens += sum(reply.prompt_tokens + reply.completion_tokens for reply in replies)
+        self.replies += replies
+
+    @property
+    def tokens(self) -> int | None:
+        """By the server's count; None where it does not count."""
+        return counted_tokens(self.replies)
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,12 @@ class Memories:
     Attributes:
         personal: Per user; empty where there is none.
         group: Per user the knowledge on their community; empty where there is none.
-        tokens: What it took to write them.
+        tokens: What it took to write them, None where the server does not count.
     """
 
     personal: dict[str, str] = field(default_factory=dict)
     group: dict[str, str] = field(default_factory=dict)
-    tokens: int = 0
+    tokens: int | None = 0
 
 
 def personal_memories(

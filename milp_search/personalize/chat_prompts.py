@@ -5,11 +5,12 @@ Data is fenced: it stands between marks, and nothing in it can open or close one
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 
@@ -31,8 +32,9 @@ PROMPTS: dict[str, frozenset[str]] = {
 }
 _MAY_MISS = frozenset({"form", "lines"})
 
+# What is no letter may stand within: a reader looks past spaces, slashes and invisible signs.
 _MARK = re.compile(
-    r"<(?=\s*/?\s*(?:notes|entries|entry|knowledge|members|member|query|content|response)\b)",
+    r"<(?=\W{0,9}(?:notes|entries|entry|knowledge|members|member|query|content|response)\b)",
     re.IGNORECASE,
 )
 _LARGEST = 64 * 1024
@@ -51,6 +53,11 @@ class Prompts:
     def __hash__(self) -> int:
         return hash(tuple(sorted(self.texts.items())))
 
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits, equal for equal prompts and only for them."""
+        text = json.dumps(dict(self.texts), sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
     def filled(self, name: str, **values: str) -> str:
         """Returns a prompt with its values; data among them has been `fenced` before."""
         return Template(self.texts[name]).substitute(values)
@@ -61,10 +68,15 @@ def fenced(text: str) -> str:
     return _MARK.sub("\u2039", text)
 
 
+def shipped_folder() -> Path:
+    """Returns where the prompts lie that come with the package."""
+    return Path(__file__).parent / "prompts"
+
+
 @cache
 def shipped_prompts() -> Prompts:
     """Returns the prompts that come with the package: ours in wording, LoGo's in function."""
-    folder = files("milp_search.personalize") / "prompts"
+    folder = shipped_folder()
     texts = {
         name: (folder / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")
         for name in PROMPTS

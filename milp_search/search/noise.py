@@ -17,8 +17,11 @@ def noise_variances(measurements: Sequence[Measurement]) -> Array | None:
     All trials see the same users. A standard error over users is therefore mostly a shift that
     all trials share, which does not blur their comparison; taken as noise it would drown every
     difference. Trials with values per user get the within-user standard error instead; the
-    others keep the standard error they report. One trial with neither makes all unknown.
+    others keep the standard error they report. One trial with neither makes all unknown. A metric
+    that is exact in every trial has no noise, however its users differ.
     """
+    if all(measurement.sem == 0 for measurement in measurements):
+        return np.zeros(len(measurements))
     variances = [
         None if measurement.sem is None else measurement.sem**2 for measurement in measurements
     ]

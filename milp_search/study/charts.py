@@ -57,6 +57,8 @@ def plan_text(trial: Trial) -> str:
     if trial.plan is None:
         return ""
     adapter = trial.plan.adapter
+    if not adapter.ranks:
+        return pipeline_text(trial)
     layers = f"{len(adapter.active_layers)} of {len(adapter.ranks)} layers"
     return f"rank {adapter.total_rank} in {layers} · {pipeline_text(trial)}"
 
@@ -73,6 +75,8 @@ def pipeline_text(trial: Trial) -> str:
     parts.append(f"k {plan.retrieved_items}")
     if plan.profile:
         parts.append("profile")
+    if plan.summary_lines:
+        parts.append(f"{plan.summary_lines} lines")
     if plan.scope != "user":
         parts.append(f"one adapter per {plan.scope}" if plan.scope != "all" else "one adapter")
     return " · ".join(parts)
@@ -272,7 +276,7 @@ def _tooltip(study: Study, trial: Trial) -> str:
     lines.append(plan_text(trial))
     if ranks and len(ranks) <= 80:
         lines.append(f"ranks {ranks}")
-    elif trial.plan is not None:
+    elif ranks:
         lines.append(f"{active_layers(trial)} layers on")
     return "<br>".join(line for line in lines if line)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from milp_search.core.trial import Trial, TrialStatus
 from milp_search.study import charts
@@ -54,13 +55,15 @@ def render_report(study: Study) -> str:
 
     It holds users' texts where the study was asked to keep examples, and nowhere else.
     """
+    has_adapters = _has_adapters(study)
     return render_page(
         "page.html",
+        has_adapters=has_adapters,
         name=study.settings.get("name") or study.space.name,
         tiles=_tiles(study),
         front_figures=[embedded(figure) for figure in charts.front_charts(study)],
         trace_figure=embedded(charts.trace_chart(study)) if study.hypervolume_trace() else None,
-        mask_figure=embedded(charts.mask_chart(study)) if _has_plans(study) else None,
+        mask_figure=embedded(charts.mask_chart(study)) if has_adapters else None,
         influence_figure=embedded(charts.influence_chart(study)) if influence(study)[0] else None,
         goals=study.objectives,
         constraints=study.constraints,
@@ -74,8 +77,8 @@ def render_report(study: Study) -> str:
     )
 
 
-def _has_plans(study: Study) -> bool:
-    return any(trial.plan is not None for trial in study.front())
+def _has_adapters(study: Study) -> bool:
+    return any(trial.plan is not None and trial.plan.adapter.ranks for trial in study.front())
 
 
 def _tiles(study: Study) -> list[tuple[str, str]]:
@@ -146,7 +149,11 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     facts = [
         ("Method", created.method),
         ("Search space", f"{study.space.name}, {study.space.size:,} arms"),
-        ("Base model", str(settings.get("base_model", ""))),
+        ("Model asked" if _server(study) else "Base model", str(settings.get("base_model", ""))),
+        ("Judge", _judge(study)),
+        ("Prices", _prices(_server(study))),
+        ("Prices of the judge", _prices(_server(study, "judge"))),
+        ("Paid", _paid(study)),
         ("Remote code", "the base model's own, trusted" if _trusting(study) else ""),
         ("Proposer", f"{created.proposer}, preset {created.preset}"),
         ("Initial design", f"{created.initial_trials} trials"),
@@ -163,6 +170,38 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _server(study: Study, kind: str = "endpoint") -> dict[str, Any]:
+    """Returns what is known of a server that the study asks, nothing where it asks none."""
+    return dict((study.settings.get("servers") or {}).get(kind) or {})
+
+
+def _judge(study: Study) -> str:
+    """Returns who judged; a count of words is never called what a model is."""
+    told = {metric.partition("@")[0] for metric in metric_names(study)}
+    judges = [f"{_server(study, 'judge').get('model')}, a model"] if "win_rate" in told else []
+    offline = "win_rate_offline: no judge, an offline count of shared words"
+    return "; ".join(judges + [offline] * ("win_rate_offline" in told))
+
+
+def _prices(server: dict[str, Any]) -> str:
+    prices = server.get("prompt_price"), server.get("answer_price")
+    if None in prices:
+        return ""
+    return "{:g} and {:g} {currency} per million prompt and answer tokens".format(*prices, **server)
+
+
+def _paid(study: Study) -> str:
+    """Returns what the ended trials and tests paid for, by kind."""
+    jobs = [trial.measurements for trial in study.trials]
+    jobs += [told for tests in study.state.tests.values() for told in tests.values()]
+    sums = {
+        name: sum(told[name].mean for told in jobs if name in told)
+        for name in metric_names(study)
+        if name.startswith(("paid_", "judge_paid_"))
+    }
+    return ", ".join(f"{name} {charts.number(value)}" for name, value in sums.items())
 
 
 def _trusting(study: Study) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from milp_search.core.errors import Location, SpecError
+from milp_search.core.settings import EndpointSettings
+from milp_search.data.source import HUB_PREFIXES
 from milp_search.metrics.subgroups import AT, check_subgroup
 from milp_search.search.constraints import check_beside
 from milp_search.search.proposers import check_heeded
@@ -150,15 +152,27 @@ def _overridden(spec: StudySpec, overrides: Mapping[str, Any]) -> StudySpec:
 def _with_paths(spec: StudySpec, folder: Path, skipped: Mapping[str, Any]) -> StudySpec:
     """Returns the spec with the paths in it made absolute, but for the skipped keys."""
     update: dict[str, Any] = {}
-    if spec.data.path is not None and "data.path" not in skipped:
-        update["data"] = replace(spec.data, path=_absolute(spec.data.path, folder))
+    path = spec.data.path
+    if path is not None and not path.startswith(HUB_PREFIXES) and "data.path" not in skipped:
+        update["data"] = replace(spec.data, path=_absolute(path, folder))
     if "space" not in skipped and _is_space_file(spec.space):
         update["space"] = _absolute(spec.space, folder)
+    for key, server in (("endpoint", spec.endpoint), ("judge", spec.judge)):
+        if server is not None:
+            update[key] = _server_with_paths(server, folder)
     if spec.prompts is not None and "prompts" not in skipped:
         update["prompts"] = _absolute(spec.prompts, folder)
     if "base_model" not in skipped and _is_model_folder(spec.base_model, folder):
         update["base_model"] = _absolute(spec.base_model, folder)
     return spec.model_copy(update=update)
+
+
+def _server_with_paths(server: EndpointSettings, folder: Path) -> EndpointSettings:
+    key_file, responses = (
+        None if path is None else _absolute(path, folder)
+        for path in (server.key_file, server.responses)
+    )
+    return replace(server, key_file=key_file, responses=responses)
 
 
 def _absolute(path: str, folder: Path) -> str:
@@ -265,9 +279,10 @@ def _check_precision(spec: StudySpec, place: Place) -> None:
 
 
 def _check_files(spec: StudySpec, place: Place) -> None:
-    if spec.data.path is not None and not Path(spec.data.path).exists():
+    path = spec.data.path
+    if path is not None and not path.startswith(HUB_PREFIXES) and not Path(path).exists():
         raise SpecError(
-            f"expected data at {spec.data.path}, found nothing there",
+            f"expected data at {path}, found nothing there",
             at=place("data", "path"),
             remedy="correct `path`, or leave it out for the embedded population",
         )

@@ -12,10 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from endpoint.server import Handler, Server, answer, content, refuse, serving
-from milp_search.core.trial import TrialStatus
+from milp_search.core.chat import ChatRequest, Message
+from milp_search.core.errors import StudyError
+from milp_search.core.trial import Objective, TrialStatus
+from milp_search.data.load import load_task
+from milp_search.dispatch.drive import resume_study
+from milp_search.dispatch.paying import PAID, account_lines
+from milp_search.dispatch.show import copy_adapters
+from milp_search.endpoint.response_cache import request_key
+from milp_search.space.space_file import load_search_space
 from milp_search.study.examples import read_examples
+from milp_search.study.report import render_report
+from milp_search.study.spec_file import load_study_spec, write_resolved
 from milp_search.study.study import Study
 
 STUDY = """\
@@ -49,6 +60,7 @@ dimensions:
   profile: [off, on]
   summary_lines: [2, 4]
 """
+PRICES = ", prompt_price: 2, answer_price: 8, currency: EUR"
 KEY = "sk-canary-key"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": KEY}
 COMMAND = [sys.executable, "-m", "milp_search"]
@@ -68,6 +80,29 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def paid_by_jobs(out: Path, name: str) -> float:
+    """Returns the sum over all trials and final tests that ended."""
+    with Study.open(out, read_only=True) as study:
+        jobs = [trial.measurements for trial in study.trials]
+        jobs += [told for tests in study.state.tests.values() for told in tests.values()]
+        return sum(told[name].mean for told in jobs)
+
+
+def question_key(body: dict[str, Any]) -> str:
+    """Returns the name under which the answer to a request is kept."""
+    (turn,) = body["messages"]
+    asked = ChatRequest((Message("user", turn["content"]),), body["max_tokens"])
+    return request_key(body["model"], asked)
+
+
+def read_or_nothing(file: Path) -> bytes:
+    """Returns a file's content, nothing where it has gone meanwhile."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
 def short(handler: Handler, body: dict[str, Any]) -> None:
     """Answers with a word, and a token for every four characters of the prompt."""
     values = content(body)
@@ -84,22 +119,25 @@ def test_a_study_ends_in_a_front_of_quality_and_token_cost(
 ) -> None:
     out = tmp_path / "out"
     with serving(*[short] * 2000) as server:
-        done = run("run", study_file(tmp_path, server), "--out", out, *mode)
+        done = run("run", study_file(tmp_path, server, more=PRICES), "--out", out, *mode)
     assert done.returncode == 0, done.stderr
     with Study.open(out, read_only=True) as study:
         assert [trial.status for trial in study.trials] == [TrialStatus.COMPLETED] * 3
         assert study.front()
         for trial in study.trials:
-            assert set(trial.measurements) == {"rouge_l", "token_cost", "paid_tokens"}
-        paid = sum(trial.measurements["paid_tokens"].mean for trial in study.trials)
-        paid += sum(
-            tests[7]["paid_tokens"].mean
-            for trial in study.front()
-            if (tests := study.tests(trial.index))
-        )
+            assert set(trial.measurements) == {"rouge_l", "token_cost", *PAID[:2]}
+        page = render_report(study)
+        lines = account_lines(out, load_study_spec(out / "study.yaml"))
     spent = json.loads((out / "tokens.json").read_text())["spent"]
-    assert spent["prompt"] + spent["completion"] == paid
-    assert (out / "report.html").exists()
+    assert spent["prompt"] + spent["completion"] == paid_by_jobs(out, "paid_tokens")
+    # Two a million of the prompt, eight of the answer.
+    money = (2 * spent["prompt"] + 8 * spent["completion"]) / 1e6
+    assert paid_by_jobs(out, "paid_money") == pytest.approx(money)
+    assert [line.rpartition("; ")[2] for line in lines] == [f"{money:.4f} EUR"]
+    assert "2 and 8 EUR per million prompt and answer tokens" in page
+    assert "paid_money" in done.stdout
+    for nonsense in ("rank per layer", "Where the adapters sit", "0 layers", "parameters</th>"):
+        assert nonsense not in page
     # Every question was put once.
     asked = [json.dumps(body, sort_keys=True) for body in server.asked]
     assert len(asked) == len(set(asked))
@@ -108,22 +146,40 @@ def test_a_study_ends_in_a_front_of_quality_and_token_cost(
 @pytest.mark.slow
 def test_a_user_is_forgotten_with_examples_and_kept_answers(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with serving(*[short] * 2000) as server:
-        file = study_file(tmp_path, server, trials=2)
+
+    def noting(handler: Handler, body: dict[str, Any]) -> None:
+        """Repeats in notes what the person wrote."""
+        prompt = body["messages"][-1]["content"]
+        (answer if prompt.startswith("You keep notes on one person") else short)(handler, body)
+
+    with serving(*[noting] * 2000) as server:
+        file = study_file(tmp_path, server, trials=2, more=", responses: kept")
         done = run("run", file, "--out", out, "--local", "--include-examples", 3)
+        asked = len(server.asked)
+        again = run("run", file, "--out", tmp_path / "again", "--local")
+        # A study that is repeated in another folder pays nothing.
+        assert again.returncode == 0, again.stderr
+        assert len(server.asked) == asked
+    assert paid_by_jobs(tmp_path / "again", "paid_tokens") == 0
     assert done.returncode == 0, done.stderr
     assert {one.user for one in read_examples(out)} == {1, 2, 3}
-    assert list((out / "responses").rglob("*.json"))
+    targets = load_task(load_study_spec(file).data).targets
+    (texts,) = [one.history for one in targets if one.user == "user000"]
+    written = json.dumps(texts[-1].response)[1:-1].upper()
+    assert any(written in file.read_text() for file in (tmp_path / "kept").rglob("*.json"))
     done = run("forget", out, "--user", "user000")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {one.user for one in read_examples(out)} == {2, 3}
-    assert not (out / "responses").exists()
-    assert not [file for file in out.rglob("*") if file.is_file() and b"user000" in
-                file.read_bytes()]  # fmt: skip
+    assert not list((tmp_path / "kept").rglob("*.json"))
+    for file in (file for file in out.rglob("*") if file.is_file()):
+        assert b"user000" not in file.read_bytes()
+        assert written.encode() not in file.read_bytes().upper()
 
 
 @pytest.mark.slow
-def test_a_study_killed_in_mid_trial_asks_nothing_again(tmp_path: Path) -> None:
+def test_a_study_killed_in_mid_trial_asks_nothing_again_and_loses_no_account(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "out"
 
     def slower(handler: Handler, body: dict[str, Any]) -> None:
@@ -140,12 +196,19 @@ def test_a_study_killed_in_mid_trial_asks_nothing_again(tmp_path: Path) -> None:
         driver.wait()
         time.sleep(0.3)
         before = len(server.asked)
+        kept = {file.stem for file in (out / "responses").rglob("*.json")}
         done = run("resume", out)
         assert done.returncode == 0, done.stderr
+        assert kept
+        assert not kept & {question_key(body) for body in server.asked[before:]}
         asked = [json.dumps(body, sort_keys=True) for body in server.asked]
         # What was under way when the driver died came back to nobody, and is asked once more.
         assert before >= 12
         assert len(asked) - len(set(asked)) <= 8
+        # A trial that is run again has paid for what it asked before, too.
+        spent = json.loads((out / "tokens.json").read_text())["spent"]
+        known = spent["prompt"] + spent["completion"]
+        assert known <= paid_by_jobs(out, "paid_tokens") <= known + spent["unknown"]
         again = run("resume", out)
         assert again.returncode == 0
         assert len(server.asked) == len(asked)
@@ -186,10 +249,19 @@ def test_a_budget_that_is_used_up_stops_the_study_before_it_is_exceeded(tmp_path
 
 @pytest.mark.slow
 def test_the_key_is_in_the_requests_and_nowhere_else(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with serving(refuse(401, b'{"error": {"message": "sk-canary-key is wrong"}}')) as server:
-        refused = run("run", study_file(tmp_path, server), "--out", out, "--local")
+    out, shown = tmp_path / "out", set[bool]()
+
+    def look(handler: Handler, body: dict[str, Any]) -> None:
+        """Looks whether the key stands in any command line of this machine, then answers."""
+        lines = [read_or_nothing(file) for file in Path("/proc").glob("[0-9]*/cmdline")]
+        shown.add(any(KEY.encode() in line for line in lines))
+        answer(handler, body)
+
+    wrong = refuse(401, b'{"error": {"message": "sk-canary-key is wrong"}}')
+    with serving(wrong, *[look] * 2000) as server:
+        refused = run("run", study_file(tmp_path, server), "--out", out)
         done = run("resume", out)
+    assert shown == {False}
     assert refused.returncode == 2
     assert done.returncode == 0
     assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
@@ -234,3 +306,41 @@ def test_adapters_mean_nothing_for_a_model_that_can_only_be_asked(tmp_path: Path
     done = run("run", file, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "'lora_rank' means nothing for a model behind an endpoint" in done.stderr
+
+
+def test_a_dry_run_says_what_will_be_asked_and_asks_nothing(tmp_path: Path) -> None:
+    with serving() as server:
+        file = study_file(tmp_path, server, more=f", token_budget: 3000{PRICES}")
+        done = run("run", file, "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"asks: tiny at {server.url}, 8 questions at once" in done.stdout
+    assert "token budget: 3,000 tokens, hard" in done.stdout
+    assert "expected money: about 0." in done.stdout
+    assert "EUR" in done.stdout
+    assert "adapters" not in done.stdout
+    assert not server.asked
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_does_not_go_on_with_other_prompts_than_it_began_with(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    spec = load_study_spec(study_file(tmp_path, Server("http://127.0.0.1:9/v1")))
+    with Study.create(
+        out, space=load_search_space(spec.space, layers=0), objectives=spec.objectives,
+        proposer="random", initial_trials=2, method="chat_logo",
+        settings={"prompts_fingerprint": "0" * 16},
+    ):  # fmt: skip
+        write_resolved(spec, out, versions={}, data_fingerprint="")
+    with pytest.raises(StudyError, match="the prompts have changed"):
+        resume_study(out, Console(quiet=True))
+
+
+def test_a_black_box_study_has_no_adapters_to_export(tmp_path: Path) -> None:
+    with Study.create(
+        tmp_path / "out", space=load_search_space("logo_blackbox", layers=0),
+        objectives=[Objective("rouge_l", "maximize", 0.0)], proposer="random", initial_trials=2,
+        method="chat_logo", settings={"servers": {"endpoint": {"model": "tiny"}}},
+    ) as study:  # fmt: skip
+        study.tell(study.ask().index, {"rouge_l": 0.5})
+    with pytest.raises(StudyError, match="its model is behind an endpoint"):
+        copy_adapters(tmp_path / "out", tmp_path / "to")

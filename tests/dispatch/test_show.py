@@ -46,6 +46,8 @@ def test_a_plan_is_told_by_its_ranks_and_what_counts() -> None:
     base = replace(PLAN, adapter=AdapterPlan((0, 0)), time_splits=0, communities=0)
     assert plan_text(Trial(0, Arm({}), base)) == "no adapter"
     assert plan_text(Trial(0, Arm({}))) == ""
+    asked = replace(PLAN, adapter=AdapterPlan(()), profile=True, summary_lines=5)
+    assert plan_text(Trial(0, Arm({}), asked)) == "T2 c4 profile lines=5"
 
 
 def test_a_value_is_told_with_its_standard_error_unless_it_is_exact() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +18,11 @@ Behaviour = Callable[["Handler", dict[str, Any]], None]
 
 @dataclass
 class Server:
-    """What the server was asked, and what it will do next; once `script` is over it answers."""
+    """What the server was asked, and what it will do next: the script, then `default`."""
 
     url: str = ""
     script: list[Behaviour] = field(default_factory=list)
+    default: Behaviour = field(default=lambda handler, body: answer(handler, body))
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -36,14 +38,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         state: Server = self.server.state  # type: ignore[attr-defined]
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:  # the client has died
+            return
+        body = json.loads(sent)
         with state.lock:
             state.asked.append(body)
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
             state.times.append(time.monotonic())
             state.at_once += 1
             state.most_at_once = max(state.most_at_once, state.at_once)
-            behave = state.script.pop(0) if state.script else answer
+            behave = state.script.pop(0) if state.script else state.default
         try:
             behave(self, body)
         finally:
@@ -144,11 +150,20 @@ def slow(seconds: float) -> Behaviour:
     return behave
 
 
+class _Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that have gone."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 @contextmanager
 def serving(*script: Behaviour) -> Iterator[Server]:
     """Yields a server that first does what the script says, request by request."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
+    http = _Quiet(("127.0.0.1", 0), Handler)
     state = Server(f"http://127.0.0.1:{http.server_port}/v1", [*script])
     http.state = state  # type: ignore[attr-defined]
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})

@@ -73,6 +73,31 @@ def test_what_was_answered_once_is_never_asked_again(tmp_path: Path) -> None:
     assert (spent.prompt, spent.completion, spent.unknown) == (7, 3, 0)
 
 
+def test_who_paid_before_has_paid_and_nobody_else(tmp_path: Path) -> None:
+    with serving() as server:
+        asking = endpoint(tmp_path, server.url)
+        for payer in ("trial-1", "trial-1", "trial-2", None):
+            one = Endpoint(asking.settings, asking.cache, asking.budget, payer)
+            assert one.ask([question("a")])[0].paid is (payer == "trial-1")
+    assert len(server.asked) == 1
+
+
+def test_answers_are_cleared_and_nothing_else_that_lies_there(tmp_path: Path) -> None:
+    with serving() as server:
+        asking = endpoint(tmp_path, server.url)
+        asking.ask([question("a")])
+        (answer,) = (tmp_path / "responses").glob("*/*.json")
+        (answer.parent / ".ab12_xyz").touch()
+        others = [tmp_path / "responses" / "notes.json", answer.with_name("mine.json")]
+        for other in others:
+            other.touch()
+        assert asking.cache.clear() == 3  # the answer, its lock, and what was left unfinished
+        assert asking.cache.clear() == 0
+        assert all(other.exists() for other in others)
+        asking.ask([question("a")])
+    assert len(server.asked) == 2
+
+
 def test_no_more_questions_than_allowed_are_under_way(tmp_path: Path) -> None:
     with serving(*[slow(0.2)] * 9) as server:
         asking = endpoint(tmp_path, server.url, concurrency=3)
@@ -192,18 +217,28 @@ def test_a_server_that_does_not_count_is_booked_at_most(tmp_path: Path) -> None:
         asking = endpoint(tmp_path, server.url)
         (reply,) = asking.ask([question("a")])
     assert not reply.counted
-    assert asking.budget.spent().total == most_tokens(question("a")) == 1 + 16 + 4
+    assert asking.budget.spent().total == most_tokens(question("a")) == 128 + 1 + 16 + 4
 
 
 def test_the_budget_is_never_exceeded_and_stops_before(tmp_path: Path) -> None:
-    # Each question takes 10 tokens, and may take 21.
+    # Each question takes 10 tokens, and may take 149 or 150.
     with serving() as server:
-        asking = endpoint(tmp_path, server.url, limit=100, concurrency=4)
-        with pytest.raises(BudgetExhausted, match=r"of 100 tokens .* may take 21\n.*token_budget"):
-            asking.ask([question(letter) for letter in "abcdefghijklmnopqrstuvwxyz"])
+        asking = endpoint(tmp_path, server.url, limit=500, concurrency=4)
+        with pytest.raises(BudgetExhausted, match=r"of 500 tokens .* may take 1[45]\d\n.*token_b"):
+            asking.ask([question(str(n)) for n in range(60)])
     spent = asking.budget.spent().total
-    assert 79 < spent <= 100
+    assert 350 < spent <= 500
     assert len(server.asked) * 10 == spent
+
+
+def test_a_tight_budget_makes_questions_wait_and_wastes_nothing(tmp_path: Path) -> None:
+    # Two of sixteen questions at a time, each of which may take 149 or 150 tokens, and takes 10.
+    with serving(*[slow(0.1)] * 16) as server:
+        asking = endpoint(tmp_path, server.url, limit=450, concurrency=16)
+        asking.ask([question(str(n)) for n in range(16)])
+    assert len(server.asked) == 16
+    assert server.most_at_once <= 3
+    assert asking.budget.spent().unknown == 0
 
 
 def test_the_key_may_stand_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
@@ -227,11 +262,30 @@ def test_a_key_file_without_one_key_is_refused(tmp_path: Path, text: str | None)
         file.chmod(0o600)
     with pytest.raises(KeyMissing, match="key") as caught:
         api_key(replace(SETTINGS, key_file=str(file)))
-    assert "words" not in str(caught.value).replace("several words", "")
+    assert "two" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk-canary\u00e9", "sk-canary\nx", "sk-canary x"])
+def test_a_variable_that_no_header_can_hold_is_refused_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(KeyMissing, match="in the variable OPENAI_API_KEY, got other") as caught:
+        api_key(SETTINGS)
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:8000", "ftp://host/v1", "http://user:pass@host/v1", "http://h/v1?key=1"]
+    "url",
+    [
+        "",
+        "localhost:8000",
+        "ftp://host/v1",
+        "http://user:pass@host/v1",
+        "http://h/v1?key=1",
+        "ftp://user:pass@host/v1",
+        "user:pass@host",
+    ],
 )
 def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str) -> None:
     with pytest.raises(NoEndpoint) as caught:

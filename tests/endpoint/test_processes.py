@@ -51,7 +51,9 @@ def test_what_a_dead_process_had_set_aside_counts_as_used(tmp_path: Path) -> Non
     file = tmp_path / "tokens.json"
     subprocess.run([sys.executable, "-c", SET_ASIDE, str(file)], check=True)
     budget = TokenBudget(file, 100)
-    budget.book(budget.set_aside(40), ChatReply("", 5, 2))
+    name = budget.set_aside(40)
+    assert name is not None
+    budget.book(name, ChatReply("", 5, 2))
     assert budget.spent() == Spent(5, 2, 60)
     with pytest.raises(BudgetExhausted, match="67 of 100"):
         budget.set_aside(34)
@@ -61,11 +63,13 @@ def test_what_a_dead_process_had_set_aside_counts_as_used(tmp_path: Path) -> Non
 def test_tokens_that_others_still_hold_are_waited_for_but_not_for_ever(tmp_path: Path) -> None:
     budget = TokenBudget(tmp_path / "tokens.json", 100)
     name = budget.set_aside(60)
+    assert name is not None
+    assert budget.set_aside(60) is None
     with pytest.raises(BudgetExhausted):
-        budget.set_aside(60, patience_s=0.3)
+        budget.set_aside(60, last=True)
     budget.book(name, None, counted=False)
     assert budget.spent().total == 0
-    budget.set_aside(60, patience_s=0.0)
+    assert budget.set_aside(60) is not None
 
 
 def test_the_account_is_private_and_holds_no_text(tmp_path: Path) -> None:

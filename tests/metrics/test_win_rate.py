@@ -13,6 +13,7 @@ from milp_search.core.records import PersonalizationTask, Prediction, Prediction
 from milp_search.core.trial import Measurement
 from milp_search.metrics.win_rate import (
     agreement,
+    judge_checks,
     judge_flipped,
     judge_length,
     judge_shift,
@@ -62,6 +63,20 @@ def test_answers_that_are_no_score_are_counted_and_left_out() -> None:
     found = judged((9, 1), (None, 1), (2, None), users="abc")
     assert win_rate(found).per_user == (1.0,)
     assert judge_unparsable(found).mean == pytest.approx(2 / 6)
+    again = judged((9, 1), (None, 1), swapped=[(None, None), None])
+    assert judge_unparsable(again).mean == pytest.approx(3 / 6)
+
+
+def test_checks_of_a_judge_leave_out_what_has_nothing_to_compare() -> None:
+    whole = judge_checks(judged((9, 1), (4, 4), swapped=[(9, 1), None]))
+    assert {name: value.mean for name, value in whole.items()} == {
+        "judge_unparsable": 0.0, "judge_ties": 0.5, "judge_flipped": 0.0, "judge_shift": 0.0,
+        "judge_length": 0.0,
+    }  # fmt: skip
+    nothing = judge_checks(judged((None, 3), swapped=[(None, None)]))
+    assert {name: value.mean for name, value in nothing.items()} == {
+        "judge_unparsable": 0.75, "judge_length": 0.0
+    }  # fmt: skip
 
 
 def test_the_two_kinds_of_judges_are_never_mixed_up() -> None:
@@ -85,7 +100,7 @@ def test_length_shows_as_a_correlation_whatever_its_sign() -> None:
     assert judge_length(judged((5, 1), (5, 1), (5, 1), texts=texts)).mean == 0.0
 
 
-@pytest.mark.parametrize("metric", [win_rate, judge_flipped, judge_shift])
+@pytest.mark.parametrize("metric", [win_rate, judge_ties, judge_flipped, judge_shift])
 def test_without_any_score_there_is_no_value(metric: Callable[[Predictions], Measurement]) -> None:
     with pytest.raises(MeasurementError, match="scores of the judge"):
         metric(judged((None, 3), swapped=[(None, None)]))

@@ -26,6 +26,7 @@ def test_a_file_of_ones_own_replaces_ours_and_leaves_the_others(tmp_path: Path) 
     (tmp_path / "personal.txt").write_text("About them: $notes\n")
     own = load_prompts(tmp_path)
     assert own.filled("personal", notes="x") == "About them: x"
+    assert own.fingerprint() != shipped_prompts().fingerprint() == load_prompts(None).fingerprint()
     assert own.texts["entry"] == shipped_prompts().texts["entry"]
 
 
@@ -55,7 +56,19 @@ def test_other_bytes_and_no_folder_are_refused(tmp_path: Path) -> None:
         load_prompts(tmp_path)
 
 
-@pytest.mark.parametrize("mark", ["<notes>", "</entries>", "< / QUERY >", "<member>", "<Content"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<notes>",
+        "</entries>",
+        "< / QUERY >",
+        "<member>",
+        "<Content",
+        "<\u200b/notes>",
+        "<//notes>",
+        "<\ufeff / \u2060query>",
+    ],
+)
 def test_data_can_neither_open_nor_close_a_mark(mark: str) -> None:
     assert "<" not in fenced(mark)
     assert fenced(mark)[1:] == mark[1:]

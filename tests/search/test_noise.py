@@ -29,6 +29,14 @@ def test_users_values_replace_the_error_over_users() -> None:
     assert noise_variances(rows) == pytest.approx([1 / 6, 1 / 6, 0.25])
 
 
+def test_what_is_exact_in_every_trial_has_no_noise() -> None:
+    exact = [Measurement(2.0, 0.0, (1.0, 3.0)), Measurement(3.0, 0.0, (1.0, 5.0))]
+    assert noise_variances(exact) == pytest.approx([0.0, 0.0])
+    # Users' residuals are .5 in both: spread .5, times 2, over two users.
+    one_inexact = [exact[0], Measurement(3.0, 0.1, (1.0, 5.0))]
+    assert noise_variances(one_inexact) == pytest.approx([0.5, 0.5])
+
+
 def test_an_error_over_users_is_used_where_nothing_pairs() -> None:
     rows = [Measurement(2.0, 0.1, (1.0, 3.0)), Measurement(3.0, 0.2)]
     assert noise_variances(rows) == pytest.approx([0.01, 0.04])

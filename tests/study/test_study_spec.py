@@ -64,6 +64,21 @@ def test_the_least_file_gets_every_default(write: Write) -> None:
     )
 
 
+def test_files_of_servers_are_relative_to_the_study_file(write: Write, tmp_path: Path) -> None:
+    text = "method: chat\nendpoint: {model: m, key_file: key, responses: ../answers}\n"
+    endpoint = load_study_spec(write(LEAST + text)).endpoint
+    assert endpoint is not None
+    assert endpoint.key_file == str(tmp_path / "key")
+    assert endpoint.responses == str(tmp_path.parent / "answers")
+
+
+@pytest.mark.parametrize("name", ["hub:me/diary", "hf://datasets/me/diary/all.jsonl"])
+def test_data_of_the_hub_are_no_path(write: Write, name: str) -> None:
+    written = load_study_spec(write(f"{LEAST}data: {{path: {name!r}}}\n"))
+    given = load_study_spec(write(LEAST), {"data.path": name})
+    assert written.data.path == given.data.path == name
+
+
 def test_every_key_is_read(write: Write, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "spaces").mkdir()

@@ -18,6 +18,7 @@ from milp_search.core.methods import METHODS
 from milp_search.core.private_files import refuse_link
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
+from milp_search.dispatch.answers import shared_answers
 from milp_search.dispatch.folders import (
     ADAPTERS,
     CACHE,
@@ -164,11 +165,14 @@ def _mixed(trial: Path) -> bool:
 
 
 def _clear(folder: Path) -> int:
-    """Removes what holds users' content that cannot be told by user."""
+    """Removes what holds users' content that cannot be told by user.
+
+    Of a folder of answers that other studies share only the answers, wherever it lies.
+    """
     places = [folder / CACHE, folder / CHECKPOINTS, folder / RESPONSES]
     files = sum(path.is_file() for place in places for path in place.rglob("*"))
     _remove_all(places)
-    return files
+    return files + sum(answers.clear() for answers in shared_answers(read_kept(folder)))
 
 
 def _remove_watches(folder: Path) -> int:
