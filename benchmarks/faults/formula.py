@@ -57,7 +57,7 @@ class _FormulaRunner(TrialRunner):
         return super()._measured(job, *given)
 
     def _evaluated(
-        self, run: Run, split: Split, *, generate: bool = False
+        self, run: Run, split: Split, *, generate: bool = False, payer: str | None = None
     ) -> tuple[Mapping[str, Measurement], Stacks, Predictions]:
         job, factory = self._current.job, self._factory
         trial = job.trial + (FINAL_TEST if job.kind == "test" else 0)

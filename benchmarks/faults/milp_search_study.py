@@ -71,7 +71,9 @@ def main() -> None:
 
 def command(given: Any) -> list[str]:
     """Returns what a user types: `run` at first, `resume` where there is a study."""
-    if (given.folder / "study.sqlite3").exists():
+    from milp_search.study.store import begun
+
+    if begun(given.folder / "study.sqlite3"):
         return ["resume", str(given.folder)]
     inputs = given.folder.with_name(given.folder.name + "-inputs")
     inputs.mkdir(parents=True, exist_ok=True)

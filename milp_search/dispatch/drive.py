@@ -55,6 +55,7 @@ from milp_search.study.forgetting import check_marks
 from milp_search.study.report import write_report
 from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec, write_resolved
+from milp_search.study.store import begun
 from milp_search.study.study import STORE_NAME, Study
 
 NO_TRIAL_SUCCEEDED = 3
@@ -156,12 +157,13 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
         StudyError: The folder holds a study already.
     """
     spec, task = prepared.spec, prepared.task
-    if (folder / STORE_NAME).exists():
+    if begun(folder / STORE_NAME):  # asked before the lock is taken, which would outdate workers
         raise StudyError(
             f"{folder} holds a study already",
             remedy=f"Go on with it by `milp-search resume {folder}`, or give another --out.",
         )
     versions = installed_versions()
+    furnish = partial(write_resolved, spec, versions=versions, data_fingerprint=task.fingerprint)
     with Study.create(
         folder,
         space=prepared.space,
@@ -186,8 +188,8 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "servers": servers(spec),
             "prompts_fingerprint": prompts_fingerprint(spec),
         },
+        furnish=furnish,
     ) as study:
-        write_resolved(spec, folder, versions=versions, data_fingerprint=task.fingerprint)
         return drive(study, spec, task, console)
 
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Self, final
 
@@ -38,6 +38,20 @@ _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _logger = logging.getLogger(__name__)
+
+
+def begun(path: Path) -> bool:
+    """Returns whether a study lies there, or anything else that a new one must not replace.
+
+    A driver that was killed at once leaves a store without events, or an empty file: no study.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return False
+    try:
+        with closing(connect(path, read_only=True)) as connection:
+            return bool(_tables(connection)) and _holds_events(connection)
+    except sqlite3.Error:
+        return True
 
 
 @final
@@ -322,6 +336,10 @@ def check_file(path: Path) -> None:
 def _tables(connection: sqlite3.Connection) -> int:
     count: int = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
     return count
+
+
+def _holds_events(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM events)").fetchone()[0])
 
 
 def _check_version(path: Path, connection: sqlite3.Connection) -> None:

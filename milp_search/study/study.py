@@ -142,11 +142,12 @@ class Study:
         max_communities: int | None = None,
         settings: Mapping[str, Any] | None = None,
         constraints: Sequence[OutcomeConstraint | str] = (),
+        furnish: Callable[[Path], object] | None = None,
     ) -> Self:
         """Starts a study in a folder, which is made readable to its owner only.
 
         Args:
-            folder: A folder without a study.
+            folder: A folder without a study, or one whose driver was killed before it began.
             space: What is searched.
             objectives: What for; references left out are inferred from the initial trials.
             seed: Decides every proposal, given what was told.
@@ -162,6 +163,8 @@ class Study:
                 version), `data_fingerprint` and the like.
             constraints: Bounds that a trial of the front keeps, or texts such as
                 `rouge_l >= 0.3`; on an objective, a metric or a closed form.
+            furnish: Writes what has to lie in the folder from the study's first moment on; called
+                with the folder, when no other driver can take it.
 
         Returns:
             The study, open.
@@ -204,6 +207,8 @@ class Study:
             store = EventStore.create(folder / STORE_NAME)
             undo.callback(store.close_unused)
             study = cls(folder, store, lock, exact or {})
+            if furnish is not None:
+                furnish(folder)
             study._commit(Event(created), Event(_opened(lock)), patient=False)
             undo.pop_all()
         return study
@@ -679,7 +684,7 @@ class Study:
         if self._state.created is None:
             raise StudyError(
                 f"expected a study in {self.folder}, got one that was never fully created",
-                remedy="Delete the folder and start the study again.",
+                remedy="Start the study again, in the same folder: nothing of it has run.",
             )
         if self._lock is None:
             return

@@ -20,6 +20,7 @@ from milp_search.search.proposal import SpaceExhausted
 from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
 from milp_search.study.events import Created
+from milp_search.study.store import begun
 from milp_search.study.study import Study
 from study.making import GOALS, SHAPE, Make
 
@@ -334,6 +335,22 @@ def test_a_study_that_was_never_fully_created_is_named_and_can_be_created(
     with pytest.raises(StudyError, match="never fully created"):
         Study.open(tmp_path)
     Study.create(tmp_path, space=space, objectives=GOALS).close()
+
+
+def test_what_furnishes_the_folder_comes_before_the_study(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    def furnish(folder: Path) -> None:
+        assert not begun(folder / "study.sqlite3")
+        (folder / "study.yaml").write_text("mine")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Study.create(tmp_path, space=space, objectives=GOALS, furnish=furnish)
+    assert not begun(tmp_path / "study.sqlite3")
+    assert (tmp_path / "study.yaml").read_text() == "mine"
+    Study.create(tmp_path, space=space, objectives=GOALS).close()
+    assert begun(tmp_path / "study.sqlite3")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import stat
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from milp_search.study.events import (
     Referenced,
     Started,
 )
-from milp_search.study.store import EventStore
+from milp_search.study.store import EventStore, begun
 
 GOAL = Objective("loss", "minimize", 3.0)
 
@@ -356,3 +357,20 @@ def test_a_store_is_not_rewritten_under_a_reader_that_stays(
     reader.close()
     assert read(tmp_path / "s") == EVENTS
     assert sorted(file.name for file in tmp_path.iterdir()) == ["s", "s.mark"]
+
+
+def test_nothing_an_empty_file_and_a_store_without_events_are_no_study(tmp_path: Path) -> None:
+    assert not begun(tmp_path / "none")
+    (tmp_path / "empty").touch()
+    assert not begun(tmp_path / "empty")
+    EventStore.create(tmp_path / "new").close()
+    assert not begun(tmp_path / "new")
+    assert begun(written(tmp_path / "study"))
+
+
+def test_what_cannot_be_read_is_not_taken_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("somebody's")
+    assert begun(tmp_path / "text")
+    with closing(sqlite3.connect(tmp_path / "other")) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    assert begun(tmp_path / "other")

@@ -29,6 +29,7 @@ from milp_search.space.row_space import Row, Space, row_space
 from milp_search.space.search_space import SearchSpace
 from milp_search.study.spec import Budget, DispatchSettings, StudySpec
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec, read_kept
+from milp_search.study.store import begun
 from milp_search.study.study import STORE_NAME, Study, made_folder
 
 # Exit codes above this are those of signals.
@@ -154,7 +155,7 @@ def run_parts(parts: Sequence[Part], folder: Path, console: Console) -> int:
 def _run_part(part: Part, folder: Path, console: Console) -> int:
     """Runs one part to its end, from where it stands, and returns its exit code."""
     prepared = prepare(part.spec, part.file, part.make_space)
-    if not (folder / STORE_NAME).exists():
+    if not begun(folder / STORE_NAME):
         prepared = _without_forgotten(prepared, folder.parent)
         _adopt_base_stage(prepared.spec, folder)
         return run_study(prepared, folder, console)
