@@ -31,6 +31,7 @@ from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.private_files import appending, keep_private, own_folder, refuse_link
 from milp_search.core.records import PersonalizationTask, Predictions
 from milp_search.core.trial import Failure, Measurement
+from milp_search.core.whole_file import write_whole
 from milp_search.data.load import load_task
 from milp_search.dispatch.answers import payer_of
 from milp_search.dispatch.checkpoints import job_checkpoints
@@ -52,7 +53,6 @@ from milp_search.study.disk_space import unless_full, until_there_is_space
 from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec
-from milp_search.study.whole_file import write_whole
 
 TRAINABLE_PARAMS = "trainable_params"
 

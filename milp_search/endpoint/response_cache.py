@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -24,9 +23,10 @@ from pathlib import Path
 from typing import final
 
 from milp_search.core.chat import ChatReply, ChatRequest
+from milp_search.core.whole_file import put_whole
 
 # Answers, locks, and what killed processes left of answers half written.
-_OURS = re.compile(r"[0-9a-f]{64}\.(json|lock)|\.[a-z0-9_]{8}")
+_OURS = re.compile(r"[0-9a-f]{64}\.(json|lock)|\.[0-9a-f]{64}\.json\.[a-z0-9_]{8}")
 
 
 def request_key(model: str, request: ChatRequest) -> str:
@@ -61,17 +61,7 @@ class ResponseCache:
         path = self._path(key)
         digest = _digest(key, reply)
         text = json.dumps({"reply": asdict(reply), "digest": digest, "payer": payer})
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        put_whole(path, text)
 
     def clear(self) -> int:
         """Removes all answers, and no other file, and returns how many files that were."""

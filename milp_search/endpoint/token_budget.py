@@ -13,14 +13,14 @@ import json
 import os
 import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from milp_search.core.chat import BudgetExhausted, ChatReply
+from milp_search.core.whole_file import put_whole
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class TokenBudget:
             yield account
             after = json.dumps(account)
             if after != before:
-                _write(self.path, after)
+                put_whole(self.path, after)
         finally:
             os.close(lock)
 
@@ -148,17 +148,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise

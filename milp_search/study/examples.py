@@ -20,8 +20,8 @@ from milp_search.core.errors import StudyError
 from milp_search.core.forgotten import mark_of, new_mark
 from milp_search.core.private_files import own_folder
 from milp_search.core.records import Prediction
+from milp_search.core.whole_file import write_whole
 from milp_search.study.disk_space import until_there_is_space
-from milp_search.study.whole_file import write_whole
 
 EXAMPLES = "examples"
 

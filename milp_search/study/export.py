@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Any
 
 from milp_search.core.trial import Measurement, Trial
+from milp_search.core.whole_file import write_whole
 from milp_search.study.events import Measurements
 from milp_search.study.study import Study
-from milp_search.study.whole_file import write_whole
 
 TRIALS_NAME = "trials.csv"
 FRONT_NAME = "front.json"

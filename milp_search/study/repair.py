@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from milp_search.core.errors import StudyError
+from milp_search.core.whole_file import sync_folder
 from milp_search.study.chain import Scan, scan
 from milp_search.study.events import Event
 from milp_search.study.lock import LOCK_NAME, DriverLock
@@ -19,7 +20,6 @@ from milp_search.study.replay import StudyState, replay
 from milp_search.study.schema import SCHEMA_VERSION, connect, pragma, side_files
 from milp_search.study.store import EventStore, check_file, explained, replace_store
 from milp_search.study.study import STORE_NAME
-from milp_search.study.whole_file import sync_folder
 
 
 @dataclass(frozen=True)

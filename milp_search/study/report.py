@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from milp_search.core.trial import Trial, TrialStatus
+from milp_search.core.whole_file import write_whole
 from milp_search.study import charts
 from milp_search.study.busy import busy_share
 from milp_search.study.examples import read_examples
@@ -17,7 +18,6 @@ from milp_search.study.outcome import constraint_texts
 from milp_search.study.page import embedded, render_page
 from milp_search.study.reuse import reuse_text, total_reuse
 from milp_search.study.study import Study
-from milp_search.study.whole_file import write_whole
 
 REPORT_NAME = "report.html"
 

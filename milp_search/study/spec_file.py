@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from milp_search.core.errors import Location, SpecError
 from milp_search.core.settings import EndpointSettings
+from milp_search.core.whole_file import write_whole
 from milp_search.data.source import HUB_PREFIXES
 from milp_search.metrics.subgroups import AT, check_subgroup
 from milp_search.search.constraints import check_beside
@@ -26,7 +27,6 @@ from milp_search.study.requested import CLOSED_FORMS, check_measured
 from milp_search.study.spec import EMBEDDED, Resolved, StudySpec
 from milp_search.study.spec_endpoint import check_endpoint
 from milp_search.study.spec_ranges import Place, check_ranges
-from milp_search.study.whole_file import write_whole
 
 SPEC_NAME = "study.yaml"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self, final
 
 from milp_search.core.errors import DiskFullError, StudyError
+from milp_search.core.whole_file import sync_folder
 from milp_search.study.chain import COLUMNS, Scan, row_of, scan
 from milp_search.study.disk_space import lacks_space
 from milp_search.study.events import Event
@@ -27,7 +28,6 @@ from milp_search.study.schema import (
     side_files,
     transaction,
 )
-from milp_search.study.whole_file import sync_folder
 
 # ours: how long an event that is on disk, in the log, waits for readers before it is there alone.
 _READER_S = 0.5

@@ -87,7 +87,7 @@ def test_answers_are_cleared_and_nothing_else_that_lies_there(tmp_path: Path) ->
         asking = endpoint(tmp_path, server.url)
         asking.ask([question("a")])
         (answer,) = (tmp_path / "responses").glob("*/*.json")
-        (answer.parent / ".ab12_xyz").touch()
+        answer.with_name(f".{answer.name}.ab12_xyz").touch()
         others = [tmp_path / "responses" / "notes.json", answer.with_name("mine.json")]
         for other in others:
             other.touch()

@@ -12,6 +12,7 @@ import pytest
 from milp_search.core.errors import StudyError
 from milp_search.core.forgotten import mark_of
 from milp_search.core.records import Prediction
+from milp_search.core.whole_file import write_whole
 from milp_search.study import examples
 from milp_search.study.examples import (
     chosen_examples,
@@ -20,7 +21,6 @@ from milp_search.study.examples import (
     read_examples,
     write_examples,
 )
-from milp_search.study.whole_file import write_whole
 
 
 def prediction(user: str, number: int, generated: str | None = "g") -> Prediction:

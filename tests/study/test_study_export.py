@@ -14,9 +14,9 @@ import pytest
 
 from milp_search.core.errors import StudyError
 from milp_search.core.trial import Measurement, Objective
+from milp_search.core.whole_file import write_whole
 from milp_search.study.export import export, front_json, over_seeds, trials_csv
 from milp_search.study.study import Study
-from milp_search.study.whole_file import write_whole
 from study.making import GOALS, SHAPE, Make, tell_many
 
 # GPyTorch scripts functions when it is imported, which Torch no longer likes.

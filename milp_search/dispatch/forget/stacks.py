@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from milp_search.adapters.export import MANIFEST
-from milp_search.study.whole_file import write_whole
+from milp_search.core.whole_file import write_whole
 
 Stacks = Mapping[str, Sequence[str]]
 """Per user the names of the stack's adapters, bottom first."""

@@ -17,6 +17,7 @@ from milp_search.core.forgotten import mark_of, salt_of
 from milp_search.core.methods import METHODS
 from milp_search.core.private_files import refuse_link
 from milp_search.core.records import PersonalizationTask
+from milp_search.core.whole_file import write_whole
 from milp_search.data.load import load_task
 from milp_search.dispatch.answers import shared_answers
 from milp_search.dispatch.folders import (
@@ -36,7 +37,6 @@ from milp_search.study.forgetting import LEFT_OUT, forget_in_store
 from milp_search.study.report import REPORT_NAME, write_report
 from milp_search.study.spec_file import add_mark, read_kept
 from milp_search.study.study import STORE_NAME, Study
-from milp_search.study.whole_file import write_whole
 
 # As `write_whole` names a file before it is in its place.
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")

@@ -23,7 +23,7 @@ def write_whole(path: Path, text: str) -> Path:
         StudyError: The file cannot be written; what was there is unchanged.
     """
     try:
-        _write(path, text)
+        put_whole(path, text)
     except OSError as error:
         raise StudyError(
             f"expected to write {path}, got: {error.strerror}",
@@ -32,7 +32,8 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def _write(path: Path, text: str) -> None:
+def put_whole(path: Path, text: str) -> None:
+    """Does what `write_whole` does, and leaves the system's errors as they are."""
     # mkstemp makes the file readable to its owner only.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
