@@ -62,7 +62,7 @@ def print_front(folder: Path, console: Console) -> None:
         paid = [name for name in PAID if any(name in trial.measurements for trial in front)]
         columns = [*names, *(f"test {name}" for name in names if tested), *paid]
         table = Table("trial", "origin", title=f"Pareto front of {len(front)} trials", box=None)
-        asks = "endpoint" in (study.settings.get("servers") or {})
+        asks = _asks_a_server(study)
         table.add_column("T, c, k" if asks else "rank per layer, T, c, k", no_wrap=True)
         for column in columns:
             table.add_column(column, justify="right", no_wrap=True)
@@ -109,6 +109,11 @@ def plan_text(trial: Trial) -> str:
     return " ".join(parts)
 
 
+def _asks_a_server(study: Study) -> bool:
+    """Whether the study's model is behind an endpoint."""
+    return "endpoint" in (study.settings.get("servers") or {})
+
+
 def _ranks_text(adapter: AdapterPlan) -> str:
     return "-".join(map(str, adapter.ranks)) if adapter.total_rank else "no adapter"
 
@@ -138,7 +143,7 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
                 f"{folder} has no adapters to export: the rows of a table are measured only",
                 remedy="Run the row's method as a study of its own.",
             )
-        if "endpoint" in (study.settings.get("servers") or {}):
+        if _asks_a_server(study):
             raise StudyError(
                 f"{folder} has no adapters to export: its model is behind an endpoint",
                 remedy="front.json says what stands in the prompts of its front.",
