@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from milp_search.core.trial import Measurement, Objective
     from milp_search.search.ax_bridge import ax_experiment, saas_nehvi_generation_strategy
+    from milp_search.search.presets import EngineOptions
     from milp_search.space.space_file import load_search_space
     from milp_search.study.study import Study
 
     __version__: str
 
 __all__ = [
+    "EngineOptions",
     "Measurement",
     "Objective",
     "Study",
@@ -25,6 +27,7 @@ __all__ = [
 
 # A GPU worker must not import Ax, nor a report torch: each name is loaded when first used.
 _HOMES = {
+    "EngineOptions": "milp_search.search.presets",
     "Measurement": "milp_search.core.trial",
     "Objective": "milp_search.core.trial",
     "Study": "milp_search.study.study",

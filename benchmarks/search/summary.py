@@ -39,14 +39,23 @@ def markdown(runs: Runs) -> str:
         "is for the method only), mean ± standard deviation over seeds; each seed is another "
         "instance of a family. CPU seconds are those of asking and telling, per trial, on one "
         "thread. All methods start from 20 trials of their own design, NSGA-II from its first "
-        "generation of 10; `botorch_autopeft` proposes four at a time, all others one. Rows with "
-        "fewer than ten seeds are not finished.",
+        "generation of 10; `botorch_autopeft` proposes four at a time, all others one.",
         "",
         f"## {MAIN} at {EARLY} trials against the best peer at {LATE}",
         "",
-        f"| problem | {MAIN} at {EARLY} | best peer at {LATE} | peer | at or above |",
-        "|---|---|---|---|---|",
+        f"| problem | {MAIN} at {EARLY} | best peer at {LATE} | peer | its seeds | at or above |",
+        "|---|---|---|---|---|---|",
         *_verdicts(runs),
+        "",
+        "## What each ingredient is worth",
+        "",
+        f"{MAIN}'s share at {EARLY} trials less that without the ingredient, mean ± standard "
+        "deviation over the seeds that both ran (their number); above 0 it is worth having. "
+        f"{MAIN} starts from 20 trials.",
+        "",
+        "| changed | " + " | ".join(PROBLEMS) + " | mean |",
+        "|---|" + "---|" * (len(PROBLEMS) + 1),
+        *_worths(runs),
     ]
     for problem in PROBLEMS:
         rows = [*_rows([run for run in runs if run["problem"] == problem])]
@@ -58,28 +67,47 @@ def markdown(runs: Runs) -> str:
     return "\n".join([*parts, "", *_footer(runs)]) + "\n"
 
 
-def shares(runs: Runs, problem: str, method: str, count: int) -> list[float]:
-    """Returns the shares after so many trials, one per seed."""
-    return [
-        run["shares"][count - 1]
+def shares(runs: Runs, problem: str, method: str, count: int) -> dict[int, float]:
+    """Returns the shares after so many trials, by seed."""
+    return {
+        run["seed"]: run["shares"][count - 1]
         for run in runs
         if (run["problem"], run["method"]) == (problem, method) and len(run["shares"]) >= count
-    ]
+    }
 
 
 def _verdicts(runs: Runs) -> Iterator[str]:
     for problem in PROBLEMS:
         ours = shares(runs, problem, MAIN, EARLY)
-        peers = {
-            name: statistics.fmean(values)
-            for name in PEERS
-            if (values := shares(runs, problem, name, LATE))
-        }
+        peers = {name: values for name in PEERS if (values := shares(runs, problem, name, LATE))}
         if ours and peers:
-            name = max(peers, key=lambda one: peers[one])
-            mean = statistics.fmean(ours)
-            verdict = "yes" if mean >= peers[name] else "NO"
-            yield f"| {problem} | {mean:.3f} | {peers[name]:.3f} | {name} | {verdict} |"
+            means = {name: statistics.fmean(values.values()) for name, values in peers.items()}
+            name = max(means, key=lambda one: means[one])
+            mean = statistics.fmean(ours.values())
+            verdict = "yes" if mean >= means[name] else "NO"
+            yield (
+                f"| {problem} | {mean:.3f} | {means[name]:.3f} | {name} | {len(peers[name])} | "
+                f"{verdict} |"
+            )
+
+
+def _worths(runs: Runs) -> Iterator[str]:
+    """Yields a row per ablation; an instance's difficulty is in both runs of a seed."""
+    for name in OURS:
+        gains = {problem: _gains(runs, problem, name) for problem in PROBLEMS}
+        if name == MAIN or not any(gains.values()):
+            continue
+        cells = [
+            f"{_spread(each, sign='+')} ({len(each)})" if each else "" for each in gains.values()
+        ]
+        means = [statistics.fmean(each) for each in gains.values() if each]
+        yield f"| {name} | {' | '.join(cells)} | {statistics.fmean(means):+.3f} |"
+
+
+def _gains(runs: Runs, problem: str, name: str) -> list[float]:
+    """Returns how far ours is ahead of an ablation, one per seed."""
+    ours, changed = (shares(runs, problem, one, EARLY) for one in (MAIN, name))
+    return [ours[seed] - changed[seed] for seed in sorted(ours.keys() & changed.keys())]
 
 
 def _rows(runs: Runs) -> Iterator[str]:
@@ -102,9 +130,9 @@ def _rows(runs: Runs) -> Iterator[str]:
         )
 
 
-def _spread(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float], sign: str = "") -> str:
     deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{deviation}"
+    return f"{statistics.fmean(values):{sign}.3f}{deviation}"
 
 
 def _footer(runs: Runs) -> Iterator[str]:

@@ -172,6 +172,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
         initial_trials=spec.initial_trials,
         proposer=spec.proposer,
         preset=spec.preset,
+        engine=spec.engine,
         method=spec.method,
         metrics=told_metrics(spec),
         constraints=spec.constraints,

@@ -27,6 +27,7 @@ from milp_search.core.errors import SpecError
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
 from milp_search.search.constraints import OutcomeConstraint, Relation, checked_constraints
+from milp_search.search.presets import EngineOptions
 from milp_search.search.proposal import Proposer, SpaceExhausted
 from milp_search.search.proposers import make_proposer
 from milp_search.space.row_space import Space
@@ -106,6 +107,7 @@ def saas_nehvi_generation_strategy(
     initial_trials: int = 16,
     seed: int = 0,
     preset: str = "default",
+    engine: EngineOptions | None = None,
     realise: Callable[[Arm], TrialPlan] | None = None,
     exact: Mapping[str, Callable[[Arm], float]] | None = None,
     constraints: Sequence[OutcomeConstraint | str] = (),
@@ -121,6 +123,7 @@ def saas_nehvi_generation_strategy(
         initial_trials: Trials of the Sobol node.
         seed: Seed of everything that is drawn.
         preset: `default` or `paper`.
+        engine: What of the engine differs from the preset; the first node is Sobol's in any case.
         realise: What an arm builds; None is `space.plan`.
         exact: Closed forms of metrics, in natural units; they are never modelled, and their data
             need not be attached.
@@ -132,7 +135,7 @@ def saas_nehvi_generation_strategy(
 
     Raises:
         SpecError: There is no such preset, nothing is left to measure, or the constraints do not
-            go together or with the preset.
+            go together or with the acquisition.
     """
     kept = checked_constraints(constraints, objectives)
 
@@ -144,6 +147,7 @@ def saas_nehvi_generation_strategy(
             seed=seed,
             initial_trials=initial_trials,
             preset=preset,
+            engine=engine,
             realise=realise,
             exact=exact,
             constraints=kept,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import ClassVar, Literal, get_args
 
 from milp_search.core.errors import SpecError
 
@@ -93,11 +93,56 @@ PRESETS: dict[str, EngineSettings] = {
 }
 
 
-def engine_settings(preset: str) -> EngineSettings:
-    """Returns a preset's settings.
+@dataclass(frozen=True)
+class EngineOptions:
+    """What a study may say of the engine beside its preset; None leaves the preset's setting.
+
+    The attributes are those of `EngineSettings`; `warm_start` is `FitSettings.warm`.
+    """
+
+    acquisition: Acquisition | None = None
+    outcome_transform: OutcomeTransform | None = None
+    inputs: Inputs | None = None
+    initial_design: InitialDesign | None = None
+    warm_start: bool | None = None
+    evaluations: int | None = None
+    restarts: int | None = None
+    monte_carlo_samples: int | None = None
+
+    # For pydantic, where a study file gives options: refuse unknown keys.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise SpecError(
+                    f"expected a known {name}, got {value!r}",
+                    remedy=f"choose one of: {', '.join(known)}",
+                )
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpecError(
+                    f"expected {name} of at least 1, got {value}", remedy=f"correct `{name}`"
+                )
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "acquisition": get_args(Acquisition),
+    "outcome_transform": get_args(OutcomeTransform),
+    "inputs": get_args(Inputs),
+    "initial_design": get_args(InitialDesign),
+}
+_COUNTS = ("evaluations", "restarts", "monte_carlo_samples")
+
+
+def engine_settings(preset: str, options: EngineOptions | None = None) -> EngineSettings:
+    """Returns a preset's settings, but for the options that are given.
 
     Args:
         preset: One of `PRESETS`.
+        options: What differs from it; None is nothing.
 
     Returns:
         The settings.
@@ -109,4 +154,46 @@ def engine_settings(preset: str) -> EngineSettings:
         raise SpecError(
             f"expected a preset, got {preset!r}", remedy=f"choose one of: {', '.join(PRESETS)}"
         )
-    return PRESETS[preset]
+    settings = PRESETS[preset]
+    if options is None:
+        return settings
+    changes = {name: value for name, value in asdict(options).items() if value is not None}
+    fit = replace(settings.fit, warm=changes.pop("warm_start", settings.fit.warm))
+    return replace(settings, fit=fit, **changes)
+
+
+def filled_options(preset: str, options: EngineOptions | None = None) -> EngineOptions:
+    """Returns options with those that are not given spelled out as the preset has them.
+
+    Args:
+        preset: One of `PRESETS`.
+        options: Those that are given.
+
+    Returns:
+        The options, none of them None.
+
+    Raises:
+        SpecError: There is no such preset.
+    """
+    settings = engine_settings(preset, options)
+    names = [field.name for field in fields(EngineOptions) if field.name != "warm_start"]
+    shared = {name: getattr(settings, name) for name in names}
+    return EngineOptions(**shared, warm_start=settings.fit.warm)
+
+
+def changed_options(preset: str, options: EngineOptions) -> dict[str, str | int | bool]:
+    """Returns the options that are given and not as the preset has them, by name.
+
+    Args:
+        preset: One of `PRESETS`.
+        options: Those that are given.
+
+    Returns:
+        The changes.
+
+    Raises:
+        SpecError: There is no such preset.
+    """
+    usual = asdict(filled_options(preset))
+    given = asdict(options).items()
+    return {name: value for name, value in given if value not in (None, usual[name])}

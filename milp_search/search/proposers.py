@@ -22,7 +22,12 @@ from milp_search.search.initial_design import (
     random_points,
     sobol_points,
 )
-from milp_search.search.presets import EngineSettings, InitialDesign, engine_settings
+from milp_search.search.presets import (
+    EngineOptions,
+    EngineSettings,
+    InitialDesign,
+    engine_settings,
+)
 from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
 from milp_search.space.row_space import Space
 
@@ -190,6 +195,7 @@ def make_proposer(
     seed: int,
     initial_trials: int | None = None,
     preset: str = "default",
+    engine: EngineOptions | None = None,
     realise: Callable[[Arm], TrialPlan] | None = None,
     exact: Mapping[str, Callable[[Arm], float]] | None = None,
     constraints: Sequence[OutcomeConstraint] = (),
@@ -203,6 +209,7 @@ def make_proposer(
         seed: Seed of everything that is drawn.
         initial_trials: Trials of the initial design; None is the preset's.
         preset: `default` or `paper`.
+        engine: What of the engine differs from the preset.
         realise: What an arm builds; None is `space.plan`.
         exact: Closed forms of metrics, in natural units; they are never modelled.
         constraints: Bounds on outcomes to keep; `sobol`, `random` and `grid` do not heed
@@ -213,13 +220,13 @@ def make_proposer(
 
     Raises:
         SpecError: There is no such proposer or preset, nothing is left to measure, or the
-            constraints do not go together or with the preset.
+            constraints do not go together or with the acquisition.
     """
     if name not in PROPOSERS:
         raise SpecError(
             f"expected a proposer, got {name!r}", remedy=f"choose one of: {', '.join(PROPOSERS)}"
         )
-    check_heeded(constraints, name, preset)
+    check_heeded(constraints, name, preset, engine)
     kept = checked_constraints(constraints, objectives)
     metrics = [one.metric for one in objectives]
     known = dict.fromkeys([*metrics, *(one.metric for one in kept)])
@@ -229,31 +236,38 @@ def make_proposer(
             f"expected at least one objective that is measured, got {metrics}",
             remedy="add a metric whose value only a trial can tell",
         )
-    engine = engine_settings(preset)
+    settings = engine_settings(preset, engine)
     if initial_trials is not None:
-        engine = replace(engine, initial_trials=initial_trials)
-    domain = Domain(space.parameters, realise or space.plan, closed_forms, engine.inputs)
-    setting = Setting(domain, tuple(objectives), seed, engine, kept)
+        settings = replace(settings, initial_trials=initial_trials)
+    domain = Domain(space.parameters, realise or space.plan, closed_forms, settings.inputs)
+    setting = Setting(domain, tuple(objectives), seed, settings, kept)
     return PROPOSERS[name](setting)
 
 
-def check_heeded(constraints: Sequence[OutcomeConstraint], name: str, preset: str) -> None:
+def check_heeded(
+    constraints: Sequence[OutcomeConstraint],
+    name: str,
+    preset: str,
+    engine: EngineOptions | None = None,
+) -> None:
     """Refuses constraints where a model proposes that could not heed them.
 
     Args:
         constraints: The constraints, or none.
         name: The proposer's name.
         preset: Its preset's name.
+        engine: What of the engine differs from the preset.
 
     Raises:
-        SpecError: There are constraints, and the preset's acquisition knows none.
+        SpecError: There are constraints, and the acquisition knows none.
     """
-    acquisition = engine_settings(preset).acquisition
+    acquisition = engine_settings(preset, engine).acquisition
     if constraints and name not in _SEQUENCES and acquisition != "nehvi":
         raise SpecError(
-            f"expected no constraints with preset {preset!r}, whose acquisition {acquisition!r} "
-            f"knows none, got '{constraints[0]}'",
-            remedy="use the preset `default`, or take the constraints out",
+            f"expected no constraints with preset {preset!r} and acquisition {acquisition!r}, "
+            f"which knows none, got '{constraints[0]}'",
+            remedy="use the acquisition `nehvi` of the preset `default`, or take the constraints "
+            "out",
         )
 
 

@@ -12,6 +12,7 @@ from milp_search.core.model_shape import LinearMap, ModelShape
 from milp_search.core.plan import TrialPlan, plan_from_dict
 from milp_search.core.trial import Failure, Measurement, Objective
 from milp_search.search.constraints import OutcomeConstraint
+from milp_search.search.presets import EngineOptions
 
 Json = dict[str, Any]
 Measurements = Mapping[str, Measurement]
@@ -66,6 +67,7 @@ class Created:
         max_communities: The number of target users, where known.
         settings: Facts for the reader: name, versions, data fingerprint and the like.
         constraints: The bounds that a trial of the front keeps.
+        engine: What of the proposer's engine differs from the preset.
     """
 
     space: Json
@@ -81,6 +83,7 @@ class Created:
     max_communities: int | None = None
     settings: Json = field(default_factory=dict)
     constraints: tuple[OutcomeConstraint, ...] = ()
+    engine: EngineOptions = field(default_factory=EngineOptions)
 
     def as_dict(self) -> Json:
         """Returns plain JSON values."""
@@ -97,10 +100,11 @@ class Created:
                 "metrics": None if metrics is None else tuple(metrics),
                 "exact": tuple(values["exact"]),
                 "shape": None if shape is None else _shape_from_dict(shape),
-                # Studies of earlier versions have none.
+                # Studies of earlier versions have none of these.
                 "constraints": tuple(
                     OutcomeConstraint(**constraint) for constraint in values.get("constraints", ())
                 ),
+                "engine": EngineOptions(**values.get("engine", {})),
             }
         )
 

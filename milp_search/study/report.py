@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from milp_search.core.trial import Trial, TrialStatus
 from milp_search.core.whole_file import write_whole
+from milp_search.search.presets import changed_options
 from milp_search.study import charts
 from milp_search.study.busy import busy_share
 from milp_search.study.examples import read_examples
@@ -155,7 +157,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Prices of the judge", _prices(_server(study, "judge"))),
         ("Paid", _paid(study)),
         ("Remote code", "the base model's own, trusted" if _trusting(study) else ""),
-        ("Proposer", f"{created.proposer}, preset {created.preset}"),
+        ("Proposer", ", ".join(_proposer(study))),
         ("Initial design", f"{created.initial_trials} trials"),
         ("Reference point", ", ".join(_reference(study))),
         ("Constraints", "; ".join(constraint_texts(study.trials, study.constraints))),
@@ -170,6 +172,13 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _proposer(study: Study) -> Iterator[str]:
+    created = study.created
+    yield f"{created.proposer}, preset {created.preset}"
+    for name, value in changed_options(created.preset, created.engine).items():
+        yield f"{name} {value}"
 
 
 def _server(study: Study, kind: str = "endpoint") -> dict[str, Any]:

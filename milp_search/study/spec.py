@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+)
 
 from milp_search.core.errors import SpecError
 from milp_search.core.methods import KNOWN_METHODS
@@ -16,7 +24,7 @@ from milp_search.core.settings import (
 )
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
-from milp_search.search.presets import PRESETS, EngineSettings
+from milp_search.search.presets import PRESETS, EngineOptions, EngineSettings, filled_options
 from milp_search.search.proposers import PROPOSERS
 from milp_search.space.suggestion import suggestion
 
@@ -42,6 +50,15 @@ def _constraint(value: object) -> OutcomeConstraint:
 
 # In the file a text, as Ax writes outcome constraints.
 Constraint = Annotated[OutcomeConstraint, PlainValidator(_constraint), PlainSerializer(str)]
+
+
+def _preset_engine(validated: dict[str, Any]) -> EngineOptions:
+    return _filled(EngineOptions(), validated)
+
+
+def _filled(options: EngineOptions, validated: dict[str, Any]) -> EngineOptions:
+    preset = validated.get("preset", "")
+    return filled_options(preset, options) if preset in PRESETS else options
 
 
 class Settings(BaseModel):
@@ -135,6 +152,7 @@ class StudySpec(Settings):
         constraints: The bounds that a trial of the front keeps.
         proposer: What proposes arms.
         preset: The proposer's settings, by name.
+        engine: What of the proposer's engine differs from the preset.
         initial_trials: The size of the initial design; the preset's where left out.
         budget: How long to search.
         batch: How many trials are proposed together, q; the preset's where left out.
@@ -162,6 +180,7 @@ class StudySpec(Settings):
     constraints: tuple[Constraint, ...] = ()
     proposer: str = "saas_nehvi"
     preset: str = "default"
+    engine: EngineOptions = Field(default_factory=_preset_engine)
     initial_trials: int = Field(default_factory=_preset_initial_trials, ge=1)
     budget: Budget = Budget()
     batch: int = Field(default_factory=_preset_batch, ge=1, le=1024)
@@ -190,6 +209,11 @@ class StudySpec(Settings):
             message = f"expected a known preset, got {preset!r}"
             raise SpecError(message, remedy=suggestion(preset, tuple(PRESETS)))
         return preset
+
+    @field_validator("engine")
+    @classmethod
+    def _spelled_out(cls, engine: EngineOptions, info: ValidationInfo) -> EngineOptions:
+        return _filled(engine, info.data)
 
     @field_validator("method")
     @classmethod

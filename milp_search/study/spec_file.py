@@ -238,7 +238,7 @@ def _check_constraints(spec: StudySpec, known: Sequence[str], place: Place) -> N
             check_measured(constraint, tuple(dict.fromkeys(measured)), others)
             check_beside(constraint, spec.constraints[:position], spec.objectives)
     with _at(place("constraints")):
-        check_heeded(spec.constraints, spec.proposer, spec.preset)
+        check_heeded(spec.constraints, spec.proposer, spec.preset, spec.engine)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Failure, Measurement, Objective, Trial
 from milp_search.search.constraints import OutcomeConstraint, checked_constraints
+from milp_search.search.presets import PRESETS, EngineOptions
 from milp_search.study import outcome
 from milp_search.study.ax_trials import adopted_events, attach_trials
 from milp_search.study.disk_space import until_there_is_space
@@ -135,6 +136,7 @@ class Study:
         initial_trials: int = 16,
         proposer: str = "saas_nehvi",
         preset: str = "default",
+        engine: EngineOptions | None = None,
         method: str = "milp_logo",
         metrics: Sequence[str] | None = None,
         exact: Mapping[str, ExactMetric] | None = None,
@@ -154,6 +156,7 @@ class Study:
             initial_trials: The size of the initial design.
             proposer: The proposer's name.
             preset: The proposer's preset.
+            engine: What of the proposer's engine differs from the preset.
             method: The personalisation method the plans are for.
             metrics: The metrics beside the objectives that trials may be told; None is any.
             exact: Metrics that are functions of the arm, known without a trial.
@@ -175,7 +178,6 @@ class Study:
                 constraint fits neither the metrics nor the proposer.
         """
         # numpy comes with the table of proposers, and opening a study does not need it.
-        from milp_search.search.presets import PRESETS
         from milp_search.search.proposers import PROPOSERS, check_heeded
 
         objectives = checked_objectives(objectives)
@@ -198,8 +200,9 @@ class Study:
             max_communities=max_communities,
             settings=dict(settings or {}),
             constraints=bounds,
+            engine=engine or EngineOptions(),
         )
-        check_heeded(bounds, proposer, preset)
+        check_heeded(bounds, proposer, preset, engine)
         folder = made_folder(Path(folder))
         with ExitStack() as undo:
             lock = DriverLock.acquire(folder / LOCK_NAME)
@@ -671,6 +674,7 @@ class Study:
             seed=self.created.seed,
             initial_trials=self.created.initial_trials,
             preset=self.created.preset,
+            engine=self.created.engine,
             realise=self.plan,
             exact=self.exact,
             constraints=self.constraints,

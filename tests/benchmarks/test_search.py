@@ -92,11 +92,26 @@ def test_the_verdict_compares_our_60_trials_with_the_best_peers_100(modules: Any
         fabricated("optuna_gp", "dense", 0, 0.6, 0.71),
     ]
     text = modules("summary").markdown(runs)
-    assert "| sparse | 0.800 | 0.790 | optuna_tpe | yes |" in text
-    assert "| dense | 0.700 | 0.710 | optuna_gp | NO |" in text
+    assert "| sparse | 0.800 | 0.790 | optuna_tpe | 1 | yes |" in text
+    assert "| dense | 0.700 | 0.710 | optuna_gp | 1 | NO |" in text
     assert "| milp_search | 2 | 0.800 ± 0.141 | 0.800 ± 0.141 | 0.990 ± 0.000 | 0.50 |" in text
     root = ElementTree.fromstring(modules("curves").curves(runs))
     assert root.tag.endswith("svg")
+
+
+def test_an_ablation_is_compared_seed_by_seed(modules: Any) -> None:
+    runs = [
+        fabricated("milp_search", "sparse", 0, 0.9, 0.99),
+        fabricated("milp_search", "sparse", 1, 0.5, 0.99),
+        fabricated("milp_search", "sparse", 2, 0.1, 0.99),
+        fabricated("plain GP", "sparse", 0, 0.8, 0.99),
+        fabricated("plain GP", "sparse", 1, 0.6, 0.99),
+        fabricated("milp_search", "dense", 0, 0.5, 0.99),
+        fabricated("plain GP", "dense", 0, 0.8, 0.99),
+    ]
+    text = modules("summary").markdown(runs)
+    assert "| plain GP | +0.000 ± 0.141 (2) | -0.300 (1) |  |  |  |  | -0.150 |" in text
+    assert "| raw inputs |" not in text
 
 
 def test_finished_runs_are_not_run_again(modules: Any) -> None:

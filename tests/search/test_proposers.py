@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,8 +16,9 @@ from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
 from milp_search.search import chooser, presets
 from milp_search.search import saas as saas_module
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
+from milp_search.search.domain import Domain
 from milp_search.search.proposal import Proposal, Proposer, SpaceExhausted
-from milp_search.search.proposers import PROPOSERS, make_proposer
+from milp_search.search.proposers import PROPOSERS, Setting, make_proposer
 from milp_search.search.saas_fit import FitError
 from milp_search.space.search_space import SearchSpace, configure
 
@@ -271,6 +273,62 @@ def test_the_paper_preset_has_autopefts_numbers() -> None:
     assert (sum(paper.fit.windows), paper.fit.samples, paper.fit.draws) == (128, 64, 64 // 4)
     assert (paper.fit.chains, paper.fit.warm, paper.acquisition) == (1, False, "qlognehvi")
     assert (paper.outcome_transform, paper.initial_design) == ("copula", "random")
+
+
+def test_options_take_the_place_of_a_presets_settings() -> None:
+    options = presets.EngineOptions(
+        acquisition="qnehvi", inputs="raw", warm_start=False, restarts=7
+    )
+    changed = presets.engine_settings("default", options)
+    default = presets.PRESETS["default"]
+    assert changed == replace(
+        default,
+        acquisition="qnehvi",
+        inputs="raw",
+        restarts=7,
+        fit=replace(default.fit, warm=False),
+    )
+    assert presets.changed_options(
+        "default", replace(options, outcome_transform="standardize")
+    ) == {
+        "acquisition": "qnehvi",
+        "inputs": "raw",
+        "warm_start": False,
+        "restarts": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"acquisition": "ei"}, "known acquisition, got 'ei'"),
+        ({"outcome_transform": "log"}, "known outcome_transform, got 'log'"),
+        ({"evaluations": 0}, "evaluations of at least 1, got 0"),
+    ],
+)
+def test_options_that_no_engine_has_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        presets.EngineOptions(**given)
+
+
+@pytest.mark.parametrize("acquisition", ["nehvi", "qlognehvi", "qnehvi"])
+def test_an_acquisition_is_chosen_by_its_name(acquisition: presets.Acquisition) -> None:
+    space, objectives = small_space(), (LOSS, ROUGE)
+    chosen = make_proposer(
+        "gp_nehvi",
+        space=space,
+        objectives=objectives,
+        seed=0,
+        initial_trials=6,
+        preset="tiny",
+        engine=presets.EngineOptions(acquisition=acquisition, evaluations=40),
+    )
+    numbers = replace(TINY, acquisition=acquisition, evaluations=40, initial_trials=6)
+    domain = Domain(space.parameters, space.plan, {}, numbers.inputs)
+    expected = PROPOSERS["gp_nehvi"](Setting(domain, objectives, 0, numbers))
+    for one in (chosen, expected):
+        one.observe(initial())
+    assert chosen.propose(2) == expected.propose(2)
 
 
 def test_the_paper_preset_starts_with_random_arms() -> None:

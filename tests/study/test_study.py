@@ -16,6 +16,7 @@ import pytest
 from milp_search.core.arm import Arm
 from milp_search.core.errors import MeasurementError, SpecError, StudyError
 from milp_search.core.trial import Failure, Measurement, Objective, Trial, TrialStatus
+from milp_search.search.presets import EngineOptions
 from milp_search.search.proposal import SpaceExhausted
 from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
@@ -370,6 +371,14 @@ def test_what_furnishes_the_folder_comes_before_the_study(
             {"constraints": ["mae <= 2"], "proposer": "map_saas", "preset": "paper"},
             "no constraints with preset 'paper'",
         ),
+        (
+            {
+                "constraints": ["mae <= 2"],
+                "proposer": "gp_nehvi",
+                "engine": EngineOptions(acquisition="qnehvi"),
+            },
+            "acquisition 'qnehvi', which knows none",
+        ),
     ],
 )
 def test_a_study_that_makes_no_sense_leaves_no_folder(
@@ -378,6 +387,14 @@ def test_a_study_that_makes_no_sense_leaves_no_folder(
     with pytest.raises(SpecError, match=message):
         make(**given)
     assert not (tmp_path / "study 0").exists()
+
+
+def test_engine_options_are_kept_and_propose(make: Make) -> None:
+    study = make(proposer="gp_nehvi", engine=EngineOptions(initial_design="random"))
+    study.close()
+    with Study.open(study.folder) as again:
+        assert again.created.engine == EngineOptions(initial_design="random")
+        assert again.ask().arm == make(proposer="random").ask().arm
 
 
 def test_the_space_is_kept_in_the_study(make: Make, space: SearchSpace) -> None:

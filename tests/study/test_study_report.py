@@ -14,6 +14,7 @@ import pytest
 from milp_search.core.records import Prediction
 from milp_search.core.trial import Measurement, Objective
 from milp_search.search.constraints import OutcomeConstraint
+from milp_search.search.presets import EngineOptions
 from milp_search.study import charts
 from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.report import render_report, write_report
@@ -164,6 +165,12 @@ def test_objectives_with_markup_stay_text_in_charts(make: Make) -> None:
     study.tell(study.ask().index, {NASTY: 1.0, "rouge_l": 0.5})
     (scatter, *_) = Page(render_report(study)).figures()
     assert "<img" not in json.dumps(scatter)
+
+
+def test_what_differs_from_the_preset_is_said(make: Make) -> None:
+    engine = EngineOptions(acquisition="qnehvi", outcome_transform="standardize")
+    text = " ".join(" ".join(Page(render_report(make(engine=engine))).text).split())
+    assert "preset default, acquisition qnehvi Initial design" in text
 
 
 def test_why_a_trial_failed_is_not_in_the_report(make: Make) -> None:

@@ -14,7 +14,7 @@ from milp_search.core.errors import SpecError, StudyError
 from milp_search.core.settings import DataSettings, TrainingSettings
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint
-from milp_search.search.presets import PRESETS
+from milp_search.search.presets import PRESETS, EngineOptions, filled_options
 from milp_search.study.spec import Budget, DispatchSettings, StudySpec
 from milp_search.study.spec_file import load_study_spec, write_resolved
 
@@ -128,6 +128,25 @@ def test_a_preset_brings_its_design_and_batch_unless_the_file_says_otherwise(wri
     assert load_study_spec(write(text + "initial_trials: 50\n")).initial_trials == 50
 
 
+def test_engine_options_change_a_preset_and_are_spelled_out(write: Write, tmp_path: Path) -> None:
+    text = LEAST + "preset: paper\nbudget: {trials: 200}\nengine: {acquisition: qnehvi}\n"
+    spec = load_study_spec(write(text))
+    expected = EngineOptions(
+        acquisition="qnehvi",
+        outcome_transform="copula",
+        inputs="realised",
+        initial_design="random",
+        warm_start=False,
+        evaluations=2000,
+        restarts=10,
+        monte_carlo_samples=128,
+    )
+    assert spec.engine == expected
+    kept = write_resolved(spec, tmp_path, versions={}, data_fingerprint="")
+    assert load_study_spec(kept).engine == expected
+    assert load_study_spec(write(LEAST)).engine == filled_options("default")
+
+
 def test_packs_reuse_and_trainer_have_defaults_and_can_be_said(write: Write) -> None:
     default = load_study_spec(write(LEAST)).dispatch
     assert (default.trainer, default.reuse, default.pack, default.memory_gib) == (
@@ -162,6 +181,18 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         (LEAST + "method: mlip\n", "5:1", r"got 'mlip'\n  did you mean `milp`"),
         (LEAST + "proposer: sobel\n", "5:1", "did you mean `sobol`"),
         (LEAST + "preset: papers\n", "5:1", "did you mean `paper`"),
+        (LEAST + "engine: {acqusition: nehvi}\n", "5:10", "did you mean `acquisition`"),
+        (LEAST + "engine: {acquisition: ei}\n", "5:10", "engine.acquisition: expected .*'qnehvi'"),
+        (
+            LEAST + "engine: {restarts: 0}\n",
+            "5:1",
+            "engine: expected restarts of at least 1, got 0",
+        ),
+        (
+            LEAST + "constraints: [loss <= 2]\nengine: {acquisition: qlognehvi}\n",
+            "5:1",
+            "no constraints with preset 'default' and acquisition 'qlognehvi'",
+        ),
         (LEAST + "metrics: [mea]\n", "5:11", "did you mean `mae`"),
         (LEAST + "metrics: [mea@cvar]\n", "5:11", "got 'mea@cvar'\n  did you mean `mae`"),
         (LEAST + "metrics: [mae@coldstart]\n", "5:11", "did you mean `cold_start`"),

@@ -25,6 +25,7 @@ from milp_search.dispatch.drive import (
     resume_study,
     run_study,
 )
+from milp_search.search.presets import EngineOptions
 from milp_search.space.row_space import Row, Space, row_space
 from milp_search.space.search_space import SearchSpace
 from milp_search.study.spec import Budget, DispatchSettings, StudySpec
@@ -91,6 +92,7 @@ def rows_part(
         "method": rows[0].method,
         "proposer": "grid",
         "preset": "default",
+        "engine": EngineOptions(),
         "initial_trials": count,
         "budget": Budget(trials=count),
         "batch": min(count, 1024),
