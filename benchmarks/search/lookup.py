@@ -47,7 +47,7 @@ class Lookup:
 
     def __init__(self) -> None:
         self._objectives = load_study_spec(STUDY).objectives
-        self.task = Task(PARAMETERS, self._objectives, INITIAL, BUDGET)
+        self.task = Task(PARAMETERS, self._objectives, min(INITIAL, len(PARAMETERS)), BUDGET)
         self.exact = {"trainable_params": self._params}
         self._rows = _rows()
 

@@ -44,9 +44,10 @@ OURS = {
     "random start": Variant(lambda default: replace(default, initial_design="random")),
     "copula transform": Variant(lambda default: replace(default, outcome_transform="copula")),
     "initial 10": _initial(10),
+    "initial 20": _initial(20),
     "initial 100": _initial(100),
 }
-"""The engine by variant; the first is the default with the 20 initial trials of all methods."""
+"""The engine by variant; the first is the default with the initial trials of all methods."""
 
 OUR_PACKAGES = ("milp-search", "numpy", "scipy")
 

@@ -38,7 +38,8 @@ def markdown(runs: Runs) -> str:
         "Share of the hypervolume of the best front known, by the truth of the plans tried (noise "
         "is for the method only), mean ± standard deviation over seeds; each seed is another "
         "instance of a family. CPU seconds are those of asking and telling, per trial, on one "
-        "thread. All methods start from 20 trials of their own design, NSGA-II from its first "
+        "thread. All methods start from as many trials of their own design as there are "
+        "parameters, 20 at most (20 on the families, 10 on the trainings), NSGA-II from its first "
         "generation of 10; `botorch_autopeft` proposes four at a time, all others one.",
         "",
         f"## {MAIN} at {EARLY} trials against the best peer at {LATE}",
@@ -51,7 +52,7 @@ def markdown(runs: Runs) -> str:
         "",
         f"{MAIN}'s share at {EARLY} trials less that without the ingredient, mean ± standard "
         "deviation over the seeds that both ran (their number); above 0 it is worth having. "
-        f"{MAIN} starts from 20 trials.",
+        f"{MAIN} starts from 20 trials on the families and from 10 on the trainings.",
         "",
         "| changed | " + " | ".join(PROBLEMS) + " | mean |",
         "|---|" + "---|" * (len(PROBLEMS) + 1),
