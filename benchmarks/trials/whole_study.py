@@ -165,7 +165,7 @@ def _spec(setting: Setting, way: str, trials: int, parallel: int) -> StudySpec:
         where |= {"gpus_per_trial": 1.0 / parallel}
     # Recorded asks have to come at the same places: after as many trials as before.
     dispatch = spec.dispatch.model_copy(update={**where, **_WAYS[way], "look_ahead": False})
-    first = min(spec.initial_trials, trials)
+    first = min(spec.initial_trials or trials, trials)
     update = {"budget": Budget(trials=trials), "initial_trials": first, "dispatch": dispatch}
     return spec.model_copy(update=update)
 

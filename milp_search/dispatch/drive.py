@@ -45,6 +45,7 @@ from milp_search.endpoint.key import api_key
 from milp_search.metrics.table import metrics_for
 from milp_search.personalize.chat_prompts import load_prompts
 from milp_search.personalize.retention import check_other_targets
+from milp_search.search.presets import usual_initial_trials
 from milp_search.space.row_space import Space
 from milp_search.space.search_space import SearchSpace
 from milp_search.space.space_file import load_search_space
@@ -111,6 +112,9 @@ def prepare(
     with _placed(file, "data"):
         task = load_task(spec.data)
     space: Space = named if make_space is None else make_space(named, task)
+    if spec.initial_trials is None:
+        usual = usual_initial_trials(spec.preset, space.parameters)
+        spec = spec.model_copy(update={"initial_trials": min(usual, spec.budget.trials)})
     with _placed(file, "objectives"):
         metrics = metrics_for(measured_metrics(spec), task.kind)
         check_metrics(metrics, asks=asks, judged=spec.judge is not None)

@@ -33,6 +33,7 @@ def print_dry_run(prepared: Prepared, console: Console) -> None:
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)))
     console.print(table)
     workers = 1 if spec.dispatch.local else spec.dispatch.parallel
+    assert spec.initial_trials is not None  # a prepared study's is known
     rest = spec.budget.trials - spec.initial_trials
     queries = sum(len(user.validation) for user in task.targets)
     for line in (

@@ -27,7 +27,7 @@ from milp_search.core.errors import SpecError
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
 from milp_search.search.constraints import OutcomeConstraint, Relation, checked_constraints
-from milp_search.search.presets import EngineOptions
+from milp_search.search.presets import EngineOptions, usual_initial_trials
 from milp_search.search.proposal import Proposer, SpaceExhausted
 from milp_search.search.proposers import make_proposer
 from milp_search.space.row_space import Space
@@ -104,7 +104,7 @@ def saas_nehvi_generation_strategy(
     space: Space,
     objectives: Sequence[Objective],
     *,
-    initial_trials: int = 16,
+    initial_trials: int | None = None,
     seed: int = 0,
     preset: str = "default",
     engine: EngineOptions | None = None,
@@ -120,7 +120,7 @@ def saas_nehvi_generation_strategy(
     Args:
         space: The search space.
         objectives: What is optimised, at least one of it measured.
-        initial_trials: Trials of the Sobol node.
+        initial_trials: Trials of the Sobol node; None goes by the preset and the space.
         seed: Seed of everything that is drawn.
         preset: `default` or `paper`.
         engine: What of the engine differs from the preset; the first node is Sobol's in any case.
@@ -138,6 +138,8 @@ def saas_nehvi_generation_strategy(
             go together or with the acquisition.
     """
     kept = checked_constraints(constraints, objectives)
+    if initial_trials is None:
+        initial_trials = usual_initial_trials(preset, space.parameters)
 
     def proposer(name: str) -> Proposer:
         return make_proposer(

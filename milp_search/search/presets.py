@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from milp_search.core.errors import SpecError
+
+if TYPE_CHECKING:
+    from milp_search.space.parameter import Parameter
+
+# ours: fewer trials say too little of the scales of the objectives.
+_LEAST_INITIAL = 5
 
 Surrogate = Literal["saas", "map_saas", "gp"]
 Acquisition = Literal["nehvi", "qlognehvi", "qnehvi"]
@@ -46,7 +53,8 @@ class EngineSettings:
     """Numbers of the surrogate and of the acquisition; the defaults are ours.
 
     Attributes:
-        initial_trials: Trials of the initial design.
+        initial_trials: Trials of the initial design; at most, where it goes by the parameters.
+        initial_by_parameters: Whether it has one trial for each searched parameter.
         initial_design: How they are drawn.
         batch: Proposals made at once (q).
         inputs: What the surrogate sees of a plan: the realised ranks and settings with features
@@ -63,6 +71,7 @@ class EngineSettings:
     """
 
     initial_trials: int = 16
+    initial_by_parameters: bool = True
     initial_design: InitialDesign = "sobol"
     batch: int = 1
     inputs: Inputs = "realised"
@@ -80,6 +89,7 @@ PRESETS: dict[str, EngineSettings] = {
     # AutoPEFT's numbers, which MiLP follows (PAPERS.md, section 1).
     "paper": EngineSettings(
         initial_trials=100,
+        initial_by_parameters=False,
         initial_design="random",
         batch=4,
         # One chain of 128 + 64 steps, every fourth kept, always from the start.
@@ -91,6 +101,29 @@ PRESETS: dict[str, EngineSettings] = {
         restarts=10,
     ),
 }
+
+
+def usual_initial_trials(preset: str, parameters: Sequence[Parameter]) -> int:
+    """Returns the size of the initial design where nobody says.
+
+    By default one trial for each parameter that has a choice, 5 at least and 16 at most: random
+    plans tell a model what it needs to begin, and cost as much as those that it would choose.
+
+    Args:
+        preset: One of `PRESETS`.
+        parameters: Those of the space.
+
+    Returns:
+        The number of trials.
+
+    Raises:
+        SpecError: There is no such preset.
+    """
+    settings = engine_settings(preset)
+    if not settings.initial_by_parameters:
+        return settings.initial_trials
+    free = sum(len(one.values) > 1 for one in parameters)
+    return min(max(free, _LEAST_INITIAL), settings.initial_trials)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from milp_search.search.presets import (
     EngineSettings,
     InitialDesign,
     engine_settings,
+    usual_initial_trials,
 )
 from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
 from milp_search.space.row_space import Space
@@ -207,7 +208,7 @@ def make_proposer(
         space: The search space.
         objectives: What is optimised, at least one of it measured.
         seed: Seed of everything that is drawn.
-        initial_trials: Trials of the initial design; None is the preset's.
+        initial_trials: Trials of the initial design; None goes by the preset and the space.
         preset: `default` or `paper`.
         engine: What of the engine differs from the preset.
         realise: What an arm builds; None is `space.plan`.
@@ -237,8 +238,9 @@ def make_proposer(
             remedy="add a metric whose value only a trial can tell",
         )
     settings = engine_settings(preset, engine)
-    if initial_trials is not None:
-        settings = replace(settings, initial_trials=initial_trials)
+    if initial_trials is None:
+        initial_trials = usual_initial_trials(preset, space.parameters)
+    settings = replace(settings, initial_trials=initial_trials)
     domain = Domain(space.parameters, realise or space.plan, closed_forms, settings.inputs)
     setting = Setting(domain, tuple(objectives), seed, settings, kept)
     return PROPOSERS[name](setting)

@@ -36,8 +36,9 @@ def _preset(validated: dict[str, Any]) -> EngineSettings:
     return PRESETS.get(validated.get("preset", ""), PRESETS["default"])
 
 
-def _preset_initial_trials(validated: dict[str, Any]) -> int:
-    return _preset(validated).initial_trials
+def _preset_initial_trials(validated: dict[str, Any]) -> int | None:
+    preset = _preset(validated)
+    return None if preset.initial_by_parameters else preset.initial_trials
 
 
 def _preset_batch(validated: dict[str, Any]) -> int:
@@ -153,7 +154,8 @@ class StudySpec(Settings):
         proposer: What proposes arms.
         preset: The proposer's settings, by name.
         engine: What of the proposer's engine differs from the preset.
-        initial_trials: The size of the initial design; the preset's where left out.
+        initial_trials: The size of the initial design; by the preset where left out, and None
+            where that goes by the space, which the file only names.
         budget: How long to search.
         batch: How many trials are proposed together, q; the preset's where left out.
         training: How adapters are trained.
@@ -181,7 +183,7 @@ class StudySpec(Settings):
     proposer: str = "saas_nehvi"
     preset: str = "default"
     engine: EngineOptions = Field(default_factory=_preset_engine)
-    initial_trials: int = Field(default_factory=_preset_initial_trials, ge=1)
+    initial_trials: int | None = Field(default_factory=_preset_initial_trials, ge=1)
     budget: Budget = Budget()
     batch: int = Field(default_factory=_preset_batch, ge=1, le=1024)
     training: TrainingSettings = TrainingSettings()

@@ -139,7 +139,8 @@ def _overridden(spec: StudySpec, overrides: Mapping[str, Any]) -> StudySpec:
         for parent in parents:
             inner = inner[parent]
         inner[last] = value
-    if "budget.trials" in overrides and "initial_trials" not in overrides:
+    given = "budget.trials" in overrides and "initial_trials" not in overrides
+    if given and spec.initial_trials is not None:
         values["initial_trials"] = min(spec.initial_trials, max(1, values["budget"]["trials"]))
     try:
         changed = validate(YamlDocument("command line", values, {}), StudySpec)
@@ -251,12 +252,12 @@ def _at(place: Location) -> Iterator[None]:
 
 
 def _check_budget(spec: StudySpec, place: Place) -> None:
-    if spec.initial_trials > spec.budget.trials:
+    if spec.initial_trials is not None and spec.initial_trials > spec.budget.trials:
         raise SpecError(
             f"expected initial_trials of at most the budget of {spec.budget.trials} trials, "
             f"got {spec.initial_trials}",
             at=place("initial_trials"),
-            remedy="raise `budget.trials` or lower `initial_trials` (16 where left out)",
+            remedy="raise `budget.trials` or lower `initial_trials`",
         )
 
 

@@ -18,7 +18,7 @@ from milp_search.core.model_shape import ModelShape, trainable_parameters
 from milp_search.core.plan import TrialPlan
 from milp_search.core.trial import Failure, Measurement, Objective, Trial
 from milp_search.search.constraints import OutcomeConstraint, checked_constraints
-from milp_search.search.presets import PRESETS, EngineOptions
+from milp_search.search.presets import PRESETS, EngineOptions, usual_initial_trials
 from milp_search.study import outcome
 from milp_search.study.ax_trials import adopted_events, attach_trials
 from milp_search.study.disk_space import until_there_is_space
@@ -133,7 +133,7 @@ class Study:
         space: Space,
         objectives: Sequence[Objective],
         seed: int = 0,
-        initial_trials: int = 16,
+        initial_trials: int | None = None,
         proposer: str = "saas_nehvi",
         preset: str = "default",
         engine: EngineOptions | None = None,
@@ -153,7 +153,7 @@ class Study:
             space: What is searched.
             objectives: What for; references left out are inferred from the initial trials.
             seed: Decides every proposal, given what was told.
-            initial_trials: The size of the initial design.
+            initial_trials: The size of the initial design; None goes by the preset and the space.
             proposer: The proposer's name.
             preset: The proposer's preset.
             engine: What of the proposer's engine differs from the preset.
@@ -186,13 +186,16 @@ class Study:
             known = [one.metric for one in objectives] + [*metrics, *(exact or {})]
             for one in bounds:
                 check_measured(one, known if shape is None else [*known, *CLOSED_FORMS])
+        preset = checked_name("preset", preset, PRESETS)
+        if initial_trials is None:
+            initial_trials = usual_initial_trials(preset, space.parameters)
         created = Created(
             space=space.as_dict(),
             objectives=objectives,
             seed=seed,
             initial_trials=initial_trials,
             proposer=checked_name("proposer", proposer, PROPOSERS),
-            preset=checked_name("preset", preset, PRESETS),
+            preset=preset,
             method=checked_name("method", method, KNOWN_METHODS),
             metrics=all_metrics(objectives, bounds, metrics),
             exact=tuple(sorted(exact or {})),

@@ -66,3 +66,15 @@ def test_retention_of_a_single_target_is_refused_before_anything_runs(tmp_path: 
     file.write_text(file.read_text().replace("targets: 3", "targets: 1"))
     with pytest.raises(SpecError, match=r"study\.yaml:8:1: expected at least 2 target users"):
         drive.prepare(load_study_spec(file), file)
+
+
+@pytest.mark.parametrize(("trials", "expected"), [(40, 5), (3, 3)])
+def test_an_initial_design_left_out_goes_by_the_space_within_the_budget(
+    trials: int, expected: int, tmp_path: Path
+) -> None:
+    file = small_study(tmp_path, trials=trials)
+    file.write_text(file.read_text().replace("initial_trials: 2\n", ""))
+    spec = load_study_spec(file)
+    assert spec.initial_trials is None
+    # Four parameters have a choice, and five trials are the least.
+    assert drive.prepare(spec).spec.initial_trials == expected

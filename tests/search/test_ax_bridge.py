@@ -114,6 +114,12 @@ def test_a_loop_through_ax_alone_uses_both_nodes_and_repeats_no_plan() -> None:
     assert len({plan_of(Arm(arm.parameters)).fingerprint() for arm in arms}) == 8
 
 
+def test_the_sobol_node_has_a_trial_for_each_parameter_where_nobody_says() -> None:
+    strategy = saas_nehvi_generation_strategy(small_space(), OBJECTIVES)
+    [criterion] = strategy.current_node.transition_criteria
+    assert criterion.threshold == len(small_space().parameters)
+
+
 def test_axs_client_drives_it_too() -> None:
     client = Client()
     client.configure_experiment(

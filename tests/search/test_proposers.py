@@ -20,6 +20,7 @@ from milp_search.search.domain import Domain
 from milp_search.search.proposal import Proposal, Proposer, SpaceExhausted
 from milp_search.search.proposers import PROPOSERS, Setting, make_proposer
 from milp_search.search.saas_fit import FitError
+from milp_search.space.parameter import Parameter
 from milp_search.space.search_space import SearchSpace, configure
 
 from .small_space import (
@@ -273,6 +274,26 @@ def test_the_paper_preset_has_autopefts_numbers() -> None:
     assert (sum(paper.fit.windows), paper.fit.samples, paper.fit.draws) == (128, 64, 64 // 4)
     assert (paper.fit.chains, paper.fit.warm, paper.acquisition) == (1, False, "qlognehvi")
     assert (paper.outcome_transform, paper.initial_design) == ("copula", "random")
+
+
+@pytest.mark.parametrize(
+    ("preset", "free", "expected"),
+    [("default", 3, 5), ("default", 10, 10), ("default", 37, 16), ("paper", 10, 100)],
+)
+def test_the_initial_design_goes_by_the_parameters_that_have_a_choice(
+    preset: str, free: int, expected: int
+) -> None:
+    parameters = [Parameter(f"p{place}", (0, 1)) for place in range(free)]
+    parameters.append(Parameter("fixed", (1,)))
+    assert presets.usual_initial_trials(preset, parameters) == expected
+
+
+def test_a_proposer_designs_as_many_trials_as_are_usual() -> None:
+    one = make_proposer("gp_nehvi", space=small_space(), objectives=[LOSS], seed=0, preset="tiny")
+    usual = len(small_space().parameters)  # all of them have a choice
+    assert usual < 16
+    one.observe(initial(usual - 1))
+    assert [proposal.origin for proposal in one.propose(2)] == ["sobol", "gp_nehvi"]
 
 
 def test_options_take_the_place_of_a_presets_settings() -> None:

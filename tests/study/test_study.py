@@ -50,7 +50,6 @@ def test_the_documented_usage_works(tmp_path: Path) -> None:
         space=load_search_space(root / "search_spaces" / "milp.yaml", layers=32),
         objectives=[Objective("loss", "minimize", 3.0), Objective("rouge_l", "maximize", 0.0)],
         seed=0,
-        initial_trials=16,
     )
     with study:
         trial = study.ask()
@@ -387,6 +386,14 @@ def test_a_study_that_makes_no_sense_leaves_no_folder(
     with pytest.raises(SpecError, match=message):
         make(**given)
     assert not (tmp_path / "study 0").exists()
+
+
+def test_an_initial_design_left_out_goes_by_the_preset_and_the_space(make: Make) -> None:
+    study = make(initial_trials=None)
+    free = sum(len(parameter.values) > 1 for parameter in study.space.parameters)
+    assert 5 <= free <= 16
+    assert study.created.initial_trials == free
+    assert make(initial_trials=None, preset="paper").created.initial_trials == 100
 
 
 def test_engine_options_are_kept_and_propose(make: Make) -> None:

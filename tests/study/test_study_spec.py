@@ -54,7 +54,7 @@ def test_the_least_file_gets_every_default(write: Write) -> None:
         metrics=(),
         proposer="saas_nehvi",
         preset="default",
-        initial_trials=16,
+        initial_trials=None,
         budget=Budget(trials=40),
         batch=1,
         training=TrainingSettings(),
@@ -228,7 +228,11 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         ),
         (LEAST + "budget: {trials: 0}\n", "5:10", "budget.trials: expected"),
         (LEAST + "initial_trials: 50\n", "5:1", "at most the budget of 40 trials, got 50"),
-        (LEAST + "budget: {trials: 8}\n", "1:1", "at most the budget of 8 trials, got 16"),
+        (
+            LEAST + "preset: paper\nbudget: {trials: 8}\n",
+            "1:1",
+            "at most the budget of 8 trials, got 100",
+        ),
         (LEAST + "dispatch: {parallel: 0}\n", "5:12", "dispatch.parallel: expected"),
         (LEAST + "dispatch: {cpus_per_trial: .inf}\n", "5:28", "a finite number"),
         (LEAST + "dispatch: {pack: 0}\n", "5:12", "dispatch.pack: expected .*1.* or 'auto', got 0"),
@@ -306,7 +310,7 @@ def test_overrides_take_the_files_place(
 
 
 def test_a_smaller_budget_on_the_command_line_shortens_the_initial_design(write: Write) -> None:
-    spec = load_study_spec(write(LEAST), {"budget.trials": 4})
+    spec = load_study_spec(write(LEAST + "initial_trials: 9\n"), {"budget.trials": 4})
     assert (spec.initial_trials, spec.budget.trials) == (4, 4)
 
 
