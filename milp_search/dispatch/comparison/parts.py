@@ -25,7 +25,7 @@ from milp_search.dispatch.drive import (
     resume_study,
     run_study,
 )
-from milp_search.search.presets import EngineOptions
+from milp_search.search.presets import filled_options
 from milp_search.space.row_space import Row, Space, row_space
 from milp_search.space.search_space import SearchSpace
 from milp_search.study.spec import Budget, DispatchSettings, StudySpec
@@ -92,7 +92,7 @@ def rows_part(
         "method": rows[0].method,
         "proposer": "grid",
         "preset": "default",
-        "engine": EngineOptions(),
+        "engine": filled_options("default"),
         "initial_trials": count,
         "budget": Budget(trials=count),
         "batch": min(count, 1024),
