@@ -33,9 +33,10 @@ from milp_search.search.threads import single_thread
 _STARTS = 96
 # ours: spaces up to this size are searched in full.
 _SMALL = 512
-# ours: what a candidate scores that breaks a bound on a closed form, times one plus its excess;
-# far below what any other scores.
-_FORBIDDEN = -1e12
+# ours: what a candidate scores that breaks a bound on a closed form, times one plus its excess.
+# Logarithms of gains fall with the square of how many deviations they are away, which in a metric
+# that hardly varies are millions; this lies below them all.
+_FORBIDDEN = -1e200
 
 
 @dataclass(frozen=True, eq=False)
