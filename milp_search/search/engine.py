@@ -71,7 +71,7 @@ def suggest(
 
     Args:
         domain: The space; every objective or constraint that it has a closed form of is exact.
-        trials: All trials, at least two of them completed.
+        trials: All trials, at least two of them completed with all metrics.
         objectives: At least one of them measured; missing references are inferred.
         settings: The engine's numbers.
         seed: Seed of everything that is drawn.

@@ -127,6 +127,19 @@ def test_sobol_goes_on_while_fewer_than_two_trials_are_completed(statuses: list[
     assert [one.arm for one in proposals] == [one.arm for one in design[6:]]
 
 
+@pytest.mark.parametrize("lacking", [7, 8])
+def test_sobol_goes_on_while_fewer_than_two_trials_carry_every_metric(lacking: int) -> None:
+    trials = [
+        replace(one, measurements={"loss": one.measurements["loss"]})
+        if one.index < lacking
+        else one
+        for one in initial()
+    ]
+    one = proposer("gp_nehvi")
+    one.observe(trials)
+    assert [proposal.origin for proposal in one.propose(2)] == ["sobol", "sobol"]
+
+
 def test_pending_plans_change_what_is_proposed() -> None:
     trials = initial()
     first = asked("gp_nehvi", trials, count=1)
