@@ -183,7 +183,8 @@ class ModelProposer:
         # The local searches met none; the sequence may still know an unseen plan, or raises.
         seen = {setting.domain.describe(trial.arm).fingerprint for trial in trials}
         try:
-            return UnseenPlans(setting.domain, sobol_points, setting.seed).first(count, seen)
+            rest = UnseenPlans(setting.domain, sobol_points, setting.seed, _allowed(setting))
+            return rest.first(count, seen)
         except SpaceExhausted:
             if before:
                 return []

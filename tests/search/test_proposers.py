@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from milp_search.core.arm import Arm
 from milp_search.core.errors import SpecError
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
-from milp_search.search import chooser, presets
+from milp_search.search import chooser, engine, presets
 from milp_search.search import saas as saas_module
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
 from milp_search.search.domain import Domain
@@ -238,6 +238,15 @@ def test_the_design_may_take_the_last_plan() -> None:
     ]
     one.observe(done)
     assert [proposal.origin for proposal in one.propose(4)] == ["sobol"]
+
+
+def test_where_the_engine_finds_no_plan_the_next_ones_of_a_sequence_keep_known_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "suggest", lambda *_, **__: engine.Suggestion([], None))
+    one = proposer("gp_nehvi", constraints=[parse_constraint("trainable_params <= 800")])
+    one.observe(initial())
+    assert all(parameters_of(proposal.arm) <= 800 for proposal in one.propose(6))
 
 
 def test_without_jax_botorchs_model_falls_back_and_says_so(
