@@ -34,8 +34,8 @@ _STARTS = 96
 # ours: spaces up to this size are searched in full.
 _SMALL = 512
 # ours: what a candidate scores that breaks a bound on a closed form, times one plus its excess.
-# Logarithms of gains fall with the square of how many deviations they are away, which in a metric
-# that hardly varies are millions; this lies below them all.
+# What gains nothing scores low in proportion to a distance in standard deviations, which are small
+# where an objective hardly varies; this lies below all that.
 _FORBIDDEN = -1e200
 
 
