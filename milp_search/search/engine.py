@@ -33,9 +33,10 @@ from milp_search.search.threads import single_thread
 _STARTS = 96
 # ours: spaces up to this size are searched in full.
 _SMALL = 512
-# ours: what a candidate scores that breaks a bound on a closed form, times one plus its excess;
-# far below what any other scores.
-_FORBIDDEN = -1e12
+# ours: what a candidate scores that breaks a bound on a closed form, times one plus its excess.
+# What gains nothing scores low in proportion to a distance in standard deviations, which are small
+# where an objective hardly varies; this lies below all that.
+_FORBIDDEN = -1e200
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def suggest(
 
     Args:
         domain: The space; every objective or constraint that it has a closed form of is exact.
-        trials: All trials, at least two of them completed.
+        trials: All trials, at least two of them completed with all metrics.
         objectives: At least one of them measured; missing references are inferred.
         settings: The engine's numbers.
         seed: Seed of everything that is drawn.

@@ -29,6 +29,9 @@ _BLOCK = 256
 _TINY = 1e-200
 # ours: what a candidate scores that gains nothing in any draw, less its distance from gaining.
 _NO_GAIN = -1e9
+# ours: below it logarithms of gains fall only logarithmically, and thereby never to `_NO_GAIN`; a
+# metric that hardly varies may lie millions of deviations below its bound.
+_FAR = -1e6
 # ours: a point that is on the front in fewer than one draw in some hundreds is left out.
 _PRUNING_DRAWS = 256
 
@@ -77,7 +80,8 @@ class ExactNehvi:
         """Returns the logarithms of the expected gains, shape `N`, always finite.
 
         A candidate that gains nothing in any draw, its exact objectives being too low, gets a
-        very low value that rises with them.
+        value below all others, which rises with them. Logarithms below -10^6 are raised above
+        that value, in their order.
 
         Args:
             inputs: Shape `N x d`.
@@ -146,7 +150,7 @@ class ExactNehvi:
             logs[place] = _log_volume(cells, *self._objectives(means, deviations), exact)
             for margin in self._margins(means, deviations):
                 logs[place] += log_ndtr(margin)
-        return np.asarray(_log_sum(logs) - np.log(len(logs)))
+        return _bounded(_log_sum(logs) - np.log(len(logs)))
 
     def _objectives(
         self, means: Sequence[Array], deviations: Sequence[Array]
@@ -326,6 +330,12 @@ def _log_volume(
             side = low + np.log1p(-np.exp(np.minimum(high - low, 0.0)))
             total = total + np.where(np.isneginf(low), -np.inf, side)
     return _log_sum(total)
+
+
+def _bounded(logs: Array) -> Array:
+    """Returns the logarithms, those far below zero raised in their order."""
+    times = np.maximum(logs / _FAR, 1.0)
+    return np.asarray(np.where(times > 1.0, _FAR * (1.0 + np.log(times)), logs))
 
 
 def _log_sum(logs: Array) -> Array:

@@ -69,11 +69,12 @@ def placement_features(plan: TrialPlan) -> Array:
 
 
 def raw_features(arm: Arm, parameters: Sequence[Parameter]) -> Array:
-    """Returns an arm's values, or their positions where they are no numbers; one per parameter."""
-    return np.array(
-        [
-            float(one.values.index(value)) if isinstance(value := arm[one.name], str) else value
-            for one in parameters
-        ],
-        dtype=np.float64,
-    )
+    """Returns an arm's values, or their positions where they are no numbers; one per parameter.
+
+    The one arm of no parameters has a single 0, since surrogates need an input.
+    """
+    values = [
+        float(one.values.index(value)) if isinstance(value := arm[one.name], str) else value
+        for one in parameters
+    ]
+    return np.array(values or [0.0], dtype=np.float64)

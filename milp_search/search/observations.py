@@ -31,24 +31,30 @@ class Observations:
 def observe(
     trials: Sequence[Trial], domain: Domain, objectives: Sequence[Objective]
 ) -> Observations:
-    """Returns what the completed trials showed, by index; others are left out."""
-    measured = [one.metric for one in objectives if one.metric not in domain.exact]
-    usable = sorted(
-        (trial for trial in trials if _is_usable(trial, measured)), key=lambda trial: trial.index
-    )
-    candidates = tuple(domain.describe(trial.arm) for trial in usable)
-    columns = [_column(one.metric, usable, candidates, domain) for one in objectives]
+    """Returns what the usable trials showed, by index; others are left out."""
+    known = usable(trials, domain, objectives)
+    candidates = tuple(domain.describe(trial.arm) for trial in known)
+    columns = [_column(one.metric, known, candidates, domain) for one in objectives]
     noise = tuple(
-        noise_variances([trial.measurements[one.metric] for trial in usable])
-        if one.metric in measured
+        noise_variances([trial.measurements[one.metric] for trial in known])
+        if one.metric not in domain.exact
         else None
         for one in objectives
     )
-    return Observations(candidates, np.array(columns).T.reshape(len(usable), -1), noise)
+    return Observations(candidates, np.array(columns).T.reshape(len(known), -1), noise)
 
 
-def _is_usable(trial: Trial, measured: Sequence[str]) -> bool:
-    return trial.status is TrialStatus.COMPLETED and trial.measurements.keys() >= set(measured)
+def usable(trials: Sequence[Trial], domain: Domain, objectives: Sequence[Objective]) -> list[Trial]:
+    """Returns the completed trials that carry every objective without closed form, by index."""
+    measured = {one.metric for one in objectives if one.metric not in domain.exact}
+    return sorted(
+        (
+            trial
+            for trial in trials
+            if trial.status is TrialStatus.COMPLETED and trial.measurements.keys() >= measured
+        ),
+        key=lambda trial: trial.index,
+    )
 
 
 def _column(

@@ -8,6 +8,11 @@ import numpy as np
 
 from milp_search.search.orientation import Array
 
+# Relative to their size, outcomes that differ by less are constant: they differ by rounding.
+ROUNDING = 1e-9
+# The square of a smaller scale underflows.
+_LEAST_SCALE = 1e-150
+
 
 @dataclass(frozen=True)
 class OutcomeScale:
@@ -32,10 +37,15 @@ class OutcomeScale:
 
 
 def standardized(outcomes: Array) -> OutcomeScale:
-    """Returns the map to zero mean and unit variance; constant outcomes are only centred."""
+    """Returns the map to zero mean and unit variance; constant outcomes are only centred.
+
+    Outcomes count as constant by their own size, so that their unit does not matter. Constant ones
+    of more than 10^9 are also brought to a scale at which rounding is small.
+    """
     centre, scale = float(outcomes.mean()), float(outcomes.std(ddof=1)) if len(outcomes) > 1 else 0
-    if scale <= 1e-9 * max(1.0, abs(centre)):
-        scale = 1.0
+    rounding = ROUNDING * abs(centre)
+    if scale <= max(rounding, _LEAST_SCALE):
+        scale = max(1.0, rounding)
     knots = np.array([centre, centre + scale])
     return OutcomeScale(knots, np.array([0.0, 1.0]), 1.0 / scale**2)
 

@@ -12,7 +12,7 @@ import numpy as np
 from milp_search.core.arm import Arm
 from milp_search.core.errors import SpecError
 from milp_search.core.plan import TrialPlan
-from milp_search.core.trial import Objective, Trial, TrialStatus
+from milp_search.core.trial import Objective, Trial
 from milp_search.search.constraints import OutcomeConstraint, checked_constraints
 from milp_search.search.domain import Candidate, Domain
 from milp_search.search.initial_design import (
@@ -22,6 +22,7 @@ from milp_search.search.initial_design import (
     random_points,
     sobol_points,
 )
+from milp_search.search.observations import usable
 from milp_search.search.presets import (
     EngineOptions,
     EngineSettings,
@@ -29,6 +30,7 @@ from milp_search.search.presets import (
     engine_settings,
     usual_initial_trials,
 )
+from milp_search.search.problem import watched
 from milp_search.search.proposal import Memory, Proposal, Proposer, SpaceExhausted
 from milp_search.space.row_space import Space
 
@@ -116,7 +118,7 @@ class SequenceProposer:
 class ModelProposer:
     """Proposes a space-filling design first, then what should improve the front most.
 
-    The design's sequence goes on while fewer than two trials are completed.
+    The design's sequence goes on while fewer than two trials are completed with all metrics.
     """
 
     def __init__(self, name: str, setting: Setting):
@@ -152,10 +154,11 @@ class ModelProposer:
         return proposals + [Proposal(candidate.arm, self.name) for candidate in found]
 
     def _design_share(self, count: int) -> int:
-        completed = sum(trial.status is TrialStatus.COMPLETED for trial in self._trials)
-        if completed < 2:
+        setting = self._setting
+        metrics = watched(setting.objectives, setting.constraints, setting.domain)
+        if len(usable(self._trials, setting.domain, metrics)) < 2:
             return count
-        return min(count, max(0, self._setting.engine.initial_trials - len(self._trials)))
+        return min(count, max(0, setting.engine.initial_trials - len(self._trials)))
 
     def _candidates(self, count: int, before: Sequence[Proposal]) -> list[Candidate]:
         """Returns the engine's candidates; proposals made just before are pending points."""
@@ -181,7 +184,8 @@ class ModelProposer:
         # The local searches met none; the sequence may still know an unseen plan, or raises.
         seen = {setting.domain.describe(trial.arm).fingerprint for trial in trials}
         try:
-            return UnseenPlans(setting.domain, sobol_points, setting.seed).first(count, seen)
+            rest = UnseenPlans(setting.domain, sobol_points, setting.seed, _allowed(setting))
+            return rest.first(count, seen)
         except SpaceExhausted:
             if before:
                 return []

@@ -10,6 +10,7 @@ import numpy as np
 from milp_search.core.errors import MeasurementError
 from milp_search.core.trial import Objective, Trial, TrialStatus
 from milp_search.search.orientation import Array, signs
+from milp_search.search.outcomes import ROUNDING
 from milp_search.search.pareto import objective_values
 
 # Of the observed range; BoTorch's `infer_reference_point` pushes out by the same share.
@@ -67,6 +68,8 @@ def with_reference(values: Array, objectives: Sequence[Objective]) -> tuple[Obje
 def _pushed_out(column: Array, objective: Objective) -> float:
     sign = signs([objective])[0]
     worst = sign * (sign * column).min()
+    span = float(np.ptp(column))
     # ours: a constant metric has no range; its size, or else one unit, keeps a volume above zero.
-    span = np.ptp(column) or abs(worst) or 1.0
+    if span <= ROUNDING * abs(worst):
+        span = abs(worst) or 1.0
     return float(worst - sign * _MARGIN * span)

@@ -173,6 +173,44 @@ def test_a_bound_on_a_closed_form_is_always_kept() -> None:
     assert all(one.exact[0] <= 2500.0 for one in found)
 
 
+def test_a_bound_on_a_closed_form_is_kept_where_nothing_else_is_within_reach() -> None:
+    # A ROUGE-L that varies by 1e-8 lies millions of standard deviations below its bound.
+    trials = [
+        replace(
+            one,
+            measurements={
+                "loss": one.measurements["loss"],
+                "rouge_l": Measurement(0.5 + 1e-7 * one.measurements["rouge_l"].mean, 1e-9),
+            },
+        )
+        for one in history()
+    ]
+    bounds = [
+        OutcomeConstraint("trainable_params", "<=", 2500.0),
+        OutcomeConstraint("rouge_l", ">=", 0.9),
+    ]
+    domain = Domain(small_space().parameters, plan_of, {"trainable_params": parameters_of})
+    found = suggest(domain, trials, [LOSS], OURS, seed=0, count=4, constraints=bounds).candidates
+    assert len(found) == 4
+    assert all(one.exact[0] <= 2500.0 for one in found)
+
+
+def test_a_bound_on_a_closed_form_is_kept_where_no_plan_reaches_another_s_reference() -> None:
+    # All plans take about 5 seconds, the larger ones a millionth less; a second is wanted.
+    bound = OutcomeConstraint("trainable_params", "<=", 2500.0)
+    objectives = [LOSS, Objective("seconds", "minimize", 1.0)]
+    exact = {
+        "trainable_params": parameters_of,
+        "seconds": lambda arm: 5.0 - 1e-9 * parameters_of(arm),
+    }
+    domain = Domain(small_space().parameters, plan_of, exact)
+    found = suggest(
+        domain, history(), objectives, OURS, seed=0, count=4, constraints=[bound]
+    ).candidates
+    assert len(found) == 4
+    assert all(one.exact[0] <= 2500.0 for one in found)
+
+
 def test_a_bound_on_a_measured_metric_moves_the_choice_to_its_side() -> None:
     # The loss falls with the last layer's rank, ROUGE-L with retrieval and the first layer's.
     domain = domain_of([LOSS])

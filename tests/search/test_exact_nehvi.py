@@ -10,7 +10,14 @@ from botorch.models.transforms.input import FilterFeatures
 from scipy.stats import norm, spearmanr
 
 from milp_search.search.cells import undominated_cells
-from milp_search.search.exact_nehvi import ExactNehvi, Target, _reach, _volume, exact_nehvi
+from milp_search.search.exact_nehvi import (
+    ExactNehvi,
+    Target,
+    _bounded,
+    _reach,
+    _volume,
+    exact_nehvi,
+)
 from milp_search.search.nehvi import acquisition
 from milp_search.search.posterior import Draws, Surrogate
 
@@ -223,6 +230,23 @@ def test_exact_objectives_below_the_reference_gain_nothing_the_less_the_lower() 
     exact = np.array([[1.0], [1.5], [2.5]])
     logs = function.log_values(case.candidates[:3], exact)
     assert logs[0] < logs[1] < -1e8 < logs[2]
+
+
+def test_exact_objectives_below_the_reference_score_below_the_faintest_gain() -> None:
+    case = Case(2, 1)
+    exact = np.array([[0.5], [0.5], [-0.1], [-0.2]])
+    for far in (1e4, 1e8, 1e150):
+        function = case.ours(joint=1, bounds=np.array([far]), reference=np.array([-1.5, 0.0]))
+        logs = function.log_values(case.candidates[:4], exact)
+        assert np.isfinite(logs).all()
+        assert logs[:2].min() > logs[2] > logs[3]
+        assert logs[0] != logs[1]
+
+
+def test_logarithms_far_below_zero_are_raised_in_their_order() -> None:
+    # -10^6 (1 + log 10) for ten times -10^6, and with 294 log 10 for 10^294 times it.
+    raised = _bounded(np.array([0.0, -5.0, -1e6, -1e7, -1e300]))
+    np.testing.assert_allclose(raised, [0.0, -5.0, -1e6, -3302585.093, -677960017.3402])
 
 
 def test_many_candidates_score_as_one_by_one() -> None:

@@ -91,6 +91,13 @@ def test_raw_inputs_are_the_values_of_an_arm() -> None:
     assert raw_features(arm, parameters).tolist() == [8.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("inputs", ["raw", "placement", "realised"])
+def test_the_one_arm_of_a_space_without_parameters_has_one_input(inputs: Inputs) -> None:
+    plan = TrialPlan("logo", AdapterPlan((0, 7)), time_splits=1, communities=1)
+    domain = Domain([], lambda arm: plan, {}, inputs)
+    assert domain.inputs([domain.candidate(())]).tolist() == [[0.0]]
+
+
 @pytest.mark.parametrize(("inputs", "columns"), [("raw", 8), ("placement", 8), ("realised", 11)])
 def test_a_domain_shows_the_inputs_that_are_asked_for(inputs: Inputs, columns: int) -> None:
     domain = Domain(small_space().parameters, plan_of, {}, inputs)

@@ -21,6 +21,23 @@ def test_constant_outcomes_are_only_centred() -> None:
     assert standardized(np.array([7.0]))(np.array([6.0])) == pytest.approx([-1.0])
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+def test_standardized_outcomes_do_not_depend_on_the_unit(unit: float) -> None:
+    scale = standardized(unit * np.array([1.0, 3.0, 5.0]))
+    assert scale(unit * np.array([1.0, 3.0, 5.0])) == pytest.approx([-1.0, 0.0, 1.0])
+    assert scale.noise_factor == pytest.approx(0.25 / unit**2)
+
+
+@pytest.mark.parametrize("size", [0.3, 1e17, -1e17])
+def test_outcomes_that_differ_by_rounding_are_constant(size: float) -> None:
+    outcomes = np.array([size, np.nextafter(size, np.inf), size])
+    assert standardized(outcomes)(outcomes) == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
+
+
+def test_outcomes_too_small_to_be_squared_are_only_centred() -> None:
+    assert standardized(np.array([1e-200, 3e-200])).noise_factor == 1.0
+
+
 def test_the_copula_maps_ranks_to_normal_quantiles() -> None:
     # Quantiles (rank - 1/2) / 2 of two outcomes are 1/4 and 3/4.
     scale = normal_copula(np.array([100.0, 1.0]))

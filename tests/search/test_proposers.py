@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from milp_search.core.arm import Arm
 from milp_search.core.errors import SpecError
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
-from milp_search.search import chooser, presets
+from milp_search.search import chooser, engine, presets
 from milp_search.search import saas as saas_module
 from milp_search.search.constraints import OutcomeConstraint, parse_constraint
 from milp_search.search.domain import Domain
@@ -128,6 +128,19 @@ def test_sobol_goes_on_while_fewer_than_two_trials_are_completed(statuses: list[
     assert [one.arm for one in proposals] == [one.arm for one in design[6:]]
 
 
+@pytest.mark.parametrize("lacking", [7, 8])
+def test_sobol_goes_on_while_fewer_than_two_trials_carry_every_metric(lacking: int) -> None:
+    trials = [
+        replace(one, measurements={"loss": one.measurements["loss"]})
+        if one.index < lacking
+        else one
+        for one in initial()
+    ]
+    one = proposer("gp_nehvi")
+    one.observe(trials)
+    assert [proposal.origin for proposal in one.propose(2)] == ["sobol", "sobol"]
+
+
 def test_pending_plans_change_what_is_proposed() -> None:
     trials = initial()
     first = asked("gp_nehvi", trials, count=1)
@@ -226,6 +239,15 @@ def test_the_design_may_take_the_last_plan() -> None:
     ]
     one.observe(done)
     assert [proposal.origin for proposal in one.propose(4)] == ["sobol"]
+
+
+def test_where_the_engine_finds_no_plan_the_next_ones_of_a_sequence_keep_known_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "suggest", lambda *_, **__: engine.Suggestion([], None))
+    one = proposer("gp_nehvi", constraints=[parse_constraint("trainable_params <= 800")])
+    one.observe(initial())
+    assert all(parameters_of(proposal.arm) <= 800 for proposal in one.propose(6))
 
 
 def test_without_jax_botorchs_model_falls_back_and_says_so(

@@ -41,6 +41,13 @@ def test_a_constant_metric_still_leaves_room() -> None:
     assert inferred[1].reference == pytest.approx(-0.1)
 
 
+def test_a_metric_that_varies_by_rounding_is_constant() -> None:
+    # 0.1 + 0.2 is not quite 0.3.
+    inferred = infer_reference(trials((0.1 + 0.2, 1e-9), (0.3, 3e-9)), [LOSS, ROUGE])
+    assert inferred[0].reference == pytest.approx(0.33)
+    assert inferred[1].reference == pytest.approx(0.8e-9)
+
+
 def test_unfinished_trials_do_not_count() -> None:
     running = Trial(0, Arm({}), status=TrialStatus.RUNNING)
     with pytest.raises(MeasurementError, match="completed"):
