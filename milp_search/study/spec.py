@@ -53,15 +53,6 @@ def _constraint(value: object) -> OutcomeConstraint:
 Constraint = Annotated[OutcomeConstraint, PlainValidator(_constraint), PlainSerializer(str)]
 
 
-def _preset_engine(validated: dict[str, Any]) -> EngineOptions:
-    return _filled(EngineOptions(), validated)
-
-
-def _filled(options: EngineOptions, validated: dict[str, Any]) -> EngineOptions:
-    preset = validated.get("preset", "")
-    return filled_options(preset, options) if preset in PRESETS else options
-
-
 class Settings(BaseModel):
     """A part of the study file: unchangeable, unknown keys refused."""
 
@@ -182,7 +173,7 @@ class StudySpec(Settings):
     constraints: tuple[Constraint, ...] = ()
     proposer: str = "saas_nehvi"
     preset: str = "default"
-    engine: EngineOptions = Field(default_factory=_preset_engine)
+    engine: EngineOptions = Field(default=EngineOptions(), validate_default=True)
     initial_trials: int | None = Field(default_factory=_preset_initial_trials, ge=1)
     budget: Budget = Budget()
     batch: int = Field(default_factory=_preset_batch, ge=1, le=1024)
@@ -215,7 +206,9 @@ class StudySpec(Settings):
     @field_validator("engine")
     @classmethod
     def _spelled_out(cls, engine: EngineOptions, info: ValidationInfo) -> EngineOptions:
-        return _filled(engine, info.data)
+        # An unknown preset is refused in its own place.
+        preset = info.data.get("preset", "")
+        return filled_options(preset, engine) if preset in PRESETS else engine
 
     @field_validator("method")
     @classmethod
