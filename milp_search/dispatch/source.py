@@ -217,9 +217,12 @@ class StudySource:
 
     def _search_job(self, trial: Trial, attempt: int) -> Job:
         assert trial.plan is not None  # a study with a training half has plans
-        seed = self.spec.seed if trial.plan.seed is None else trial.plan.seed
         kind: Literal["search", "row"] = "row" if self._of_rows else "search"
-        return Job(kind, trial.index, attempt, trial.plan, seed)
+        return Job(kind, trial.index, attempt, trial.plan, self._seed(trial))
+
+    def _seed(self, trial: Trial) -> int:
+        own = None if trial.plan is None else trial.plan.seed
+        return self.spec.seed if own is None else own
 
     def _test_jobs(self) -> list[Job]:
         if self._of_rows:
@@ -304,15 +307,20 @@ class StudySource:
         return found
 
     def _known(self, job: Job) -> bool:
-        """Whether the study has heard of a job's end, or never asked for it."""
+        """Whether the study has heard of a job's end, or never asked for it.
+
+        Numbers of trials come again where a repair has dropped the last ones.
+        """
         known = {trial.index: trial for trial in self.study.trials}
         trial = known.get(job.trial)
-        if trial is None:
+        if trial is None or trial.plan != job.plan:
             return True
         if job.kind == "test":
-            return job.seed in self.study.tests(job.trial)
+            tested = trial.status is TrialStatus.COMPLETED
+            return not tested or job.seed in self.study.tests(job.trial)
         last = self.study.attempt(job.trial)
-        return trial.status.terminal or job.attempt != last
+        asked = job.attempt == last and job.seed == self._seed(trial)
+        return trial.status.terminal or not asked
 
     def _prune(self) -> None:
         """Removes the adapters of trials that are off the front: they can never come back."""
@@ -338,7 +346,10 @@ def _kept(folder: Path, job: Job) -> Outcome | None:
     """Returns the good end of a job that is on disk, None where there is none."""
     path = folder / RESULTS / f"{job.name}.json"
     result = _result(path) if path.exists() else None
-    return None if result is None or result[1].failure is not None else result[1]
+    # The file may be another study's that was in this folder before.
+    if result is None or result[0] != job or result[1].failure is not None:
+        return None
+    return result[1]
 
 
 def _result(path: Path) -> tuple[Job, Outcome] | None:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dispatch.small_study import SPACE, small_study
 from milp_search.core.model_shape import LinearMap, ModelShape
+from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Failure, Measurement, TrialStatus
 from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
@@ -220,6 +222,47 @@ def test_a_result_that_tells_of_a_failure_does_not_stand_for_a_lost_worker(
     source.done(job, failed("lost_worker"))
     again = take(source)
     assert (again.trial, again.attempt) == (0, 1)
+
+
+OTHER = TrialPlan("logo", AdapterPlan((8,) * 8))
+
+
+@pytest.mark.parametrize("change", [{"plan": OTHER}, {"seed": 5}], ids=["plan", "seed"])
+def test_a_result_with_another_plan_or_seed_does_not_stand_for_a_lost_worker(
+    source: StudySource, change: dict[str, Any]
+) -> None:
+    job = take(source)
+    write_outcome(source.study.folder, replace(job, **change), outcome(1.5))
+    source.done(job, failed("lost_worker"))
+    assert take(source) == replace(job, attempt=1)
+
+
+@pytest.mark.parametrize("change", [{"plan": OTHER}, {"seed": 5}], ids=["plan", "seed"])
+def test_a_result_with_another_plan_or_seed_is_not_adopted(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with new_study(tmp_path) as study:
+        job = take(StudySource(study, load_study_spec(tmp_path / "study.yaml")))
+        write_outcome(tmp_path, replace(job, **change), outcome(1.5))
+    with Study.open(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.adopt()
+        assert take(source) == replace(job, attempt=1)
+
+
+@pytest.mark.parametrize("change", [{}, {"plan": OTHER}], ids=["of a later trial", "plan"])
+def test_a_final_test_of_a_trial_that_a_repair_dropped_is_not_adopted(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        first, second = take(source), take(source)
+        source.done(first, outcome(1.0))
+        tested = replace(first, **change) if change else second
+        write_outcome(tmp_path, replace(tested, kind="test", seed=7), outcome(1.5))
+    with Study.open(tmp_path) as study:
+        StudySource(study, load_study_spec(tmp_path / "study.yaml")).adopt()
+        assert not study.state.tests
 
 
 def write_watch(folder: Path, *pack: Job, word: str) -> None:
