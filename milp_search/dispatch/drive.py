@@ -31,7 +31,7 @@ from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.local import run_local
 from milp_search.dispatch.memory import shared_memory_mib
 from milp_search.dispatch.progress import Progress, ended
-from milp_search.dispatch.source import StudySource, largest_pack
+from milp_search.dispatch.source import StudySource, drop_results, largest_pack
 from milp_search.dispatch.study_log import logged
 from milp_search.dispatch.worker import (
     RunnerFactory,
@@ -167,7 +167,11 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             remedy=f"Go on with it by `milp-search resume {folder}`, or give another --out.",
         )
     versions = installed_versions()
-    furnish = partial(write_resolved, spec, versions=versions, data_fingerprint=task.fingerprint)
+
+    def furnish(folder: Path) -> None:
+        drop_results(folder)
+        write_resolved(spec, folder, versions=versions, data_fingerprint=task.fingerprint)
+
     with Study.create(
         folder,
         space=prepared.space,

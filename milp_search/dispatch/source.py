@@ -13,6 +13,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Literal, final
 
+from milp_search.core.private_files import refuse_link
 from milp_search.core.trial import Failure, Trial, TrialStatus
 from milp_search.dispatch.asking import Asking
 from milp_search.dispatch.checkpoints import drop_checkpoints, remove_empty, sweep_checkpoints
@@ -342,11 +343,22 @@ def _results(folder: Path) -> list[tuple[Job, Outcome]]:
     return [result for result in found if result is not None]
 
 
+def drop_results(folder: Path) -> None:
+    """Removes the result files of a study that was in a folder before; call it for a new one.
+
+    Raises StudyError where a link leads elsewhere.
+    """
+    refuse_link(folder / RESULTS)
+    for path in (folder / RESULTS).glob("*.json"):
+        if _result(path) is not None:
+            path.unlink()
+
+
 def _kept(folder: Path, job: Job) -> Outcome | None:
     """Returns the good end of a job that is on disk, None where there is none."""
     path = folder / RESULTS / f"{job.name}.json"
     result = _result(path) if path.exists() else None
-    # The file may be another study's that was in this folder before.
+    # After a repair the file may be of a trial that had this number before.
     if result is None or result[0] != job or result[1].failure is not None:
         return None
     return result[1]

@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from dispatch.small_study import small_study
-from milp_search.core.errors import SpecError
+from milp_search.core.errors import SpecError, StudyError
+from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.data.load import load_task
 from milp_search.dispatch import drive
 from milp_search.dispatch.check_base import workers_device
+from milp_search.dispatch.jobs import Job, Outcome
+from milp_search.dispatch.source import drop_results
+from milp_search.dispatch.worker import write_outcome
 from milp_search.study.spec_file import load_study_spec
 
 
@@ -78,3 +83,24 @@ def test_an_initial_design_left_out_goes_by_the_space_within_the_budget(
     assert spec.initial_trials is None
     # Four parameters have a choice, and five trials are the least.
     assert drive.prepare(spec).spec.initial_trials == expected
+
+
+def test_a_new_study_takes_no_results_of_the_one_whose_store_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "drive", lambda *_: 0)
+    prepared = drive.prepare(load_study_spec(small_study(tmp_path)))
+    results = tmp_path / "results"
+    results.mkdir()
+    plan = TrialPlan("milp_logo", AdapterPlan((1,) * 4))
+    write_outcome(tmp_path, Job("search", 0, 0, plan, 0), Outcome({}))
+    (results / "mine.json").write_text("{}")
+    assert drive.run_study(prepared, tmp_path, Console(quiet=True)) == 0
+    assert [path.name for path in results.iterdir()] == ["mine.json"]
+
+
+def test_results_behind_a_link_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StudyError, match="a link to another place"):
+        drop_results(tmp_path)
