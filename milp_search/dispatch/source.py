@@ -124,8 +124,9 @@ class StudySource:
     def done(self, job: Job, outcome: Outcome) -> None:
         """Takes a job's outcome: tells the study, or queues another attempt."""
         self._running.discard(job.name)
-        if outcome.failure is not None and outcome.failure.kind == "lost_worker":
-            # Its process may have died after it had ended: others of its pack were at work still.
+        if outcome.failure is not None:
+            # Its pack may have come to grief after it had ended: others were at work still. A
+            # job that failed itself has its failure on disk.
             outcome = _kept(self.study.folder, job) or outcome
         if outcome.failure is None:
             self._succeeded(job, outcome)

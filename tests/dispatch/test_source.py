@@ -203,13 +203,14 @@ def test_a_result_outweighs_the_watch_of_its_pack(tmp_path: Path) -> None:
         assert study.trial(0).measurements["loss"].mean == 2.0
 
 
-def test_a_result_of_a_pack_whose_worker_died_is_taken_and_not_made_again(
-    source: StudySource,
+@pytest.mark.parametrize("kind", ["lost_worker", "out_of_memory", "exception"])
+def test_a_result_of_a_pack_that_was_lost_is_taken_and_not_made_again(
+    source: StudySource, kind: str
 ) -> None:
     first, second = take(source), take(source)
     write_outcome(source.study.folder, first, outcome(1.5))
     for job in (first, second):
-        source.done(job, failed("lost_worker"))
+        source.done(job, failed(kind))
     assert source.study.trial(0).measurements["loss"].mean == 1.5
     assert [(job.trial, job.attempt) for job in offered(source)] == [(1, 1)]
 
