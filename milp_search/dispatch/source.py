@@ -220,7 +220,8 @@ class StudySource:
     def _search_job(self, trial: Trial, attempt: int) -> Job:
         assert trial.plan is not None  # a study with a training half has plans
         kind: Literal["search", "row"] = "row" if self._of_rows else "search"
-        return Job(kind, trial.index, attempt, trial.plan, self._seed(trial))
+        halvings = self.study.state.lost.get(trial.index, ()).count("out_of_memory")
+        return Job(kind, trial.index, attempt, trial.plan, self._seed(trial), halvings)
 
     def _seed(self, trial: Trial) -> int:
         own = None if trial.plan is None else trial.plan.seed

@@ -277,6 +277,18 @@ def test_an_attempt_after_out_of_memory_has_half_the_micro_batch(source: StudySo
     assert take(source).halvings == 1
 
 
+def test_a_resumed_driver_halves_what_ran_out_of_memory_before(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.done(take(source), failed("out_of_memory"))
+        again = take(source)
+    with Study.open(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.adopt()
+        assert take(source) == replace(again, attempt=2)
+        assert again.halvings == 1
+
+
 def test_stopping_hands_out_nothing_and_waits_for_what_runs(source: StudySource) -> None:
     job = take(source)
     source.stopping = True
