@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import final
 
-from milp_search.core.chat import EndpointError
-from milp_search.core.records import PersonalizationTask
+from milp_search.core.chat import EndpointError, QuestionRefused
+from milp_search.core.errors import TrialError
+from milp_search.core.records import Interaction, PersonalizationTask, Predictions
 from milp_search.core.trial import Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.answers import kept_answers, payer_of
@@ -93,7 +94,7 @@ class ChatRunner:
         queries = [queries_of(user, split) for user in self.task.targets]
         names = measured_metrics(self.spec)
         predictions, of_judge = self.judging.judged(
-            chat_predictions(run, queries),
+            _predictions(run, queries),
             metrics_for(names, self.task.kind),
             split,
             lambda: tplp_predictions(run, queries),
@@ -105,6 +106,18 @@ class ChatRunner:
             kept = chosen_examples(predictions.items, users, count, job.trial, job.seed)
             write_examples(self.folder, kept)
         return {**measure(predictions, names), **of_judge, **model.paid()}
+
+
+def _predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> Predictions:
+    """Returns what the model answers; TrialError if it refuses a question.
+
+    What a plan asks is its own fault, for what it puts into prompts; what a judge and the rival
+    are asked is not.
+    """
+    try:
+        return chat_predictions(run, queries)
+    except QuestionRefused as error:
+        raise TrialError("refused", error.message) from error
 
 
 def study_model(folder: Path, spec: StudySpec, payer: str) -> Metered:

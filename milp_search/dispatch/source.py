@@ -36,6 +36,7 @@ RETRIES = {
     "exception": 1,
     "hang": 1,
     "non_finite": 0,
+    "refused": 0,
 }
 
 # ours: progress, and a gentle stop, come once a pack; more plans gain little.

@@ -9,13 +9,13 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 from urllib.parse import urlsplit
 
 import openai
 
-from milp_search.core.chat import ChatReply, ChatRequest, EndpointError
+from milp_search.core.chat import ChatReply, ChatRequest, EndpointError, QuestionRefused
 from milp_search.core.errors import InputError
 from milp_search.core.heartbeat import beat
 from milp_search.core.settings import EndpointSettings
@@ -31,6 +31,10 @@ _TEMPLATE_TOKENS = 128
 
 # What putting the same question again may mend (RFC 9110: timeout, conflict, too early, too many).
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
+# What a server may say of a question that is too long, or against its rules; and of any question
+# where it is set up otherwise than we ask.
+_OF_QUESTION = frozenset({400, 413, 422})
+_SHORT = "Hello."
 _POLL_S = 0.1
 # ours: how long to wait for others to book what they set aside.
 _PATIENCE_S = 600.0
@@ -53,12 +57,14 @@ class _Trouble:
         passing: Whether another attempt may do better.
         counted: Whether the server may have counted its tokens.
         headers: The server's, names in lower case.
+        of_question: Whether another question may do better.
     """
 
     what: str
     passing: bool
     counted: bool
     headers: Mapping[str, str]
+    of_question: bool = False
 
 
 @final
@@ -94,6 +100,7 @@ class Endpoint:
 
         Raises:
             EndpointError: The server is out of order or refuses; what was answered is kept.
+            QuestionRefused: It refuses a question and answers a short one; the same.
             BudgetExhausted: The next question might exceed the budget; the same.
         """
         keys = [request_key(self.settings.model, request) for request in requests]
@@ -148,6 +155,31 @@ class Endpoint:
     async def _answered(
         self, server: openai.AsyncOpenAI, request: ChatRequest, key: str
     ) -> ChatReply:
+        """Returns the answer to a question that nobody else asks."""
+        answer = await self._tried(server, request, key)
+        if isinstance(answer, ChatReply):
+            return answer
+        if answer.of_question and await self._answers_short(server, request):
+            raise QuestionRefused(
+                f"expected {self.settings.model} to answer every question, got: {answer.what}; "
+                "it answers a short one",
+                remedy="Let the server take longer prompts, or make those of the study shorter.",
+            )
+        raise EndpointError(
+            f"expected an answer of {self.settings.model} at {self._url}, got: {answer.what}",
+            remedy="What was answered is kept. Look after the server, then resume the study.",
+        )
+
+    async def _answers_short(self, server: openai.AsyncOpenAI, request: ChatRequest) -> bool:
+        """Returns whether a question that differs in its texts only is answered just now."""
+        turns = tuple(replace(turn, content=_SHORT) for turn in request.messages)
+        short = replace(request, messages=turns)
+        return isinstance(await self._tried(server, short), ChatReply)
+
+    async def _tried(
+        self, server: openai.AsyncOpenAI, request: ChatRequest, key: str | None = None
+    ) -> ChatReply | _Trouble:
+        """Returns the answer, kept under the key, or what came of the last attempt."""
         most = most_tokens(request)
         trouble = None
         for attempt in range(self.settings.attempts):
@@ -155,7 +187,8 @@ class Endpoint:
             reply, counted = None, True
             try:
                 reply = await self._attempt(server, request, most)
-                self.cache.put(key, reply, self.payer)
+                if key is not None:
+                    self.cache.put(key, reply, self.payer)
             except _TROUBLES as error:
                 trouble = _trouble(error)
                 counted = trouble.counted
@@ -172,11 +205,7 @@ class Endpoint:
             if attempt + 1 < self.settings.attempts:
                 await _paused(pause_s)
         assert trouble is not None
-        raise EndpointError(
-            f"expected an answer of {self.settings.model} at {self._url}, got: {trouble.what}, "
-            f"after {attempt + 1} attempts",
-            remedy="What was answered is kept. Look after the server, then resume the study.",
-        )
+        return replace(trouble, what=f"{trouble.what}, after {attempt + 1} attempts")
 
     async def _set_aside(self, most: int) -> str:
         """Sets tokens aside, waiting for those of others; no thread waits, which others need."""
@@ -286,7 +315,7 @@ def _trouble(error: Exception) -> _Trouble:
         what = f"HTTP {code}{_code(error)}"
         headers = {name.lower(): value for name, value in error.response.headers.items()}
         # What a server refuses it does not count; of an error of its own one cannot know.
-        return _Trouble(what, code in _PASSING, code >= 500, headers)
+        return _Trouble(what, code in _PASSING, code >= 500, headers, code in _OF_QUESTION)
     if isinstance(error, openai.APITimeoutError | TimeoutError):
         return _Trouble("no answer in time", True, True, {})
     if isinstance(error, openai.APIConnectionError):

@@ -14,18 +14,30 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from endpoint.server import Handler, Server, answer, content, refuse, serving
-from milp_search.core.chat import ChatRequest, Message
+from endpoint.server import (
+    Handler,
+    Server,
+    answer,
+    content,
+    refuse,
+    refuse_longer_than,
+    serving,
+)
+from milp_search.core.arm import Arm
+from milp_search.core.chat import ChatRequest, EndpointError, Message
 from milp_search.core.errors import StudyError
-from milp_search.core.trial import Objective, TrialStatus
+from milp_search.core.trial import Failure, Objective, TrialStatus
 from milp_search.data.load import load_task
+from milp_search.dispatch.chat_runner import ChatRunner
 from milp_search.dispatch.drive import resume_study
+from milp_search.dispatch.jobs import Job
 from milp_search.dispatch.paying import PAID, account_lines
 from milp_search.dispatch.show import copy_adapters
 from milp_search.endpoint.response_cache import request_key
 from milp_search.space.space_file import load_search_space
 from milp_search.study.examples import read_examples
 from milp_search.study.report import render_report
+from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import load_study_spec, write_resolved
 from milp_search.study.study import Study
 
@@ -270,6 +282,36 @@ def test_the_key_is_in_the_requests_and_nowhere_else(tmp_path: Path) -> None:
     assert KEY not in said
     assert not any(KEY.encode() in content for content in files)
     assert len(files) > 10
+
+
+def chat_job(spec: StudySpec, **arm: Any) -> Job:
+    space = load_search_space(spec.space, layers=0)
+    values = {"time_splits": 1, "communities": 1, "profile": "off", "summary_lines": 2, **arm}
+    return Job("search", 0, 0, space.plan(Arm(values), "chat_logo"), seed=0)
+
+
+def test_a_plan_whose_prompts_are_too_long_for_the_server_fails(tmp_path: Path) -> None:
+    with serving() as server:
+        spec = load_study_spec(study_file(tmp_path, server))
+        server.default = refuse_longer_than(1000)
+        (outcome,) = ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=2),))
+        assert outcome.failure == Failure(
+            "refused", "expected tiny to answer every question, got: HTTP 400 "
+            "(context_length_exceeded), after 1 attempts; it answers a short one",
+        )  # fmt: skip
+        server.default = answer
+        (outcome,) = ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=2),))
+        assert outcome.failure is None
+
+
+def test_a_judge_that_refuses_what_it_is_to_judge_fails_no_trial(tmp_path: Path) -> None:
+    with serving(*[short] * 99) as server, serving(*[refuse_longer_than(9)] * 99) as judge:
+        file = study_file(tmp_path, server)
+        more = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}\n"
+        file.write_text(file.read_text() + more)
+        spec = load_study_spec(file)
+        with pytest.raises(EndpointError, match="expected referee to answer every question"):
+            ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=0),))
 
 
 REFUSED = {

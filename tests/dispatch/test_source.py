@@ -102,6 +102,7 @@ def test_no_test_job_before_the_last_trial_has_ended(source: StudySource) -> Non
         ("out_of_memory", 2),
         ("hang", 2),
         ("non_finite", 1),
+        ("refused", 1),
     ],
 )
 def test_each_kind_of_failure_has_its_number_of_attempts(

@@ -16,11 +16,18 @@ from endpoint.server import (
     cut,
     drip,
     refuse,
+    refuse_longer_than,
     refuse_until_seconds_later,
     serving,
     slow,
 )
-from milp_search.core.chat import BudgetExhausted, ChatRequest, EndpointError, Message
+from milp_search.core.chat import (
+    BudgetExhausted,
+    ChatRequest,
+    EndpointError,
+    Message,
+    QuestionRefused,
+)
 from milp_search.core.settings import EndpointSettings
 from milp_search.endpoint.client import Endpoint, NoEndpoint, most_tokens, server_url
 from milp_search.endpoint.key import KeyMissing, api_key
@@ -175,19 +182,47 @@ def test_no_server_is_told_of_and_costs_nothing(tmp_path: Path) -> None:
     assert asking.budget.spent().total == 0
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 422])
-def test_a_refusal_is_final_and_quotes_neither_text_nor_key(
-    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "asked"), [(400, 2), (401, 1), (403, 1), (404, 1), (413, 2), (422, 2)]
+)
+def test_a_server_that_refuses_everything_is_told_of_and_quotes_neither_text_nor_key(
+    tmp_path: Path, code: int, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     body = json.dumps({"error": {"message": "no: secret text sk-canary", "code": "bad_request"}})
     refusal = pytest.raises(EndpointError, match=f"HTTP {code} \\(bad_request\\)")
-    with serving(refuse(code, body.encode())) as server, refusal as caught:
+    with serving(*[refuse(code, body.encode())] * 9) as server, refusal as caught:
         endpoint(tmp_path, server.url).ask([question("secret text")])
-    assert len(server.asked) == 1
+    assert not isinstance(caught.value, QuestionRefused)
+    # Where the question may be at fault, a short one tells.
+    assert len(server.asked) == asked
     assert "secret" not in str(caught.value)
     assert "canary" not in str(caught.value)
     assert server.headers[0]["authorization"] == "Bearer sk-canary"
+
+
+@pytest.mark.parametrize("code", [400, 413, 422])
+def test_a_question_that_is_too_long_is_refused_alone(tmp_path: Path, code: int) -> None:
+    with serving(*[refuse_longer_than(9, code)] * 9) as server:
+        asking = endpoint(tmp_path, server.url)
+        told = (
+            f"got: HTTP {code} \\(context_length_exceeded\\), after 1 attempts; it answers a short"
+        )
+        with pytest.raises(QuestionRefused, match=told) as caught:
+            asking.ask([question("ten and more")])
+        assert asking.ask([question("short")])[0].text == "SHORT"
+    assert "ten" not in str(caught.value)
+    roles = [[turn["role"] for turn in body["messages"]] for body in server.asked]
+    assert roles == [["user"]] * 3
+    # Ten tokens each for the two that were answered, none for what was refused.
+    assert asking.budget.spent().total == 20
+
+
+def test_a_question_is_not_at_fault_where_the_server_is_out_of_order_next(tmp_path: Path) -> None:
+    refusal = pytest.raises(EndpointError, match="HTTP 400")
+    with serving(refuse(400), *[refuse(500)] * 9) as server, refusal as caught:
+        endpoint(tmp_path, server.url, attempts=2).ask([question("a")])
+    assert not isinstance(caught.value, QuestionRefused)
 
 
 def test_a_failure_leaves_what_was_answered_and_asks_nothing_more(tmp_path: Path) -> None:
