@@ -30,6 +30,7 @@ from milp_search.dispatch.check_endpoint import check_dimensions, check_metrics
 from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.local import run_local
 from milp_search.dispatch.memory import shared_memory_mib
+from milp_search.dispatch.paying import book_lost
 from milp_search.dispatch.progress import Progress, ended
 from milp_search.dispatch.source import StudySource, drop_results, largest_pack
 from milp_search.dispatch.study_log import logged
@@ -261,6 +262,7 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
     source = StudySource(study, spec, on_change=progress.show)
     with logged(study.folder), _stopping_on_signals(source, console) as signals:
         wait_for_workers(study.folder, lambda: console.print(_WAITING))
+        until_there_is_space(partial(book_lost, study.folder), "the account", study.folder)
         if spec.training.base_training != "none" and task.others and spec.endpoint is None:
             stage = f"Base stage ({spec.training.base_training}) on {len(task.others)} users ..."
             console.print(stage)

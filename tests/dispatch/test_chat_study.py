@@ -28,12 +28,13 @@ from milp_search.core.chat import ChatRequest, EndpointError, Message
 from milp_search.core.errors import StudyError
 from milp_search.core.trial import Failure, Objective, TrialStatus
 from milp_search.data.load import load_task
+from milp_search.dispatch import drive
 from milp_search.dispatch.chat_runner import ChatRunner
-from milp_search.dispatch.drive import resume_study
 from milp_search.dispatch.jobs import Job
 from milp_search.dispatch.paying import PAID, account_lines
 from milp_search.dispatch.show import copy_adapters
 from milp_search.endpoint.response_cache import request_key
+from milp_search.endpoint.token_budget import Spent, TokenBudget
 from milp_search.space.space_file import load_search_space
 from milp_search.study.examples import read_examples
 from milp_search.study.report import render_report
@@ -73,6 +74,7 @@ dimensions:
   summary_lines: [2, 4]
 """
 PRICES = ", prompt_price: 2, answer_price: 8, currency: EUR"
+QUIET = Console(quiet=True)
 KEY = "sk-canary-key"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": KEY}
 COMMAND = [sys.executable, "-m", "milp_search"]
@@ -364,6 +366,19 @@ def test_a_dry_run_says_what_will_be_asked_and_asks_nothing(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_a_driver_books_what_workers_before_it_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "execute", lambda *_: None)
+    file = study_file(tmp_path, Server("http://127.0.0.1:9/v1"))
+    for name, tokens in (("tokens.json", 300), ("judge-tokens.json", 20)):
+        # This process, whose number a worker had, lives.
+        TokenBudget(tmp_path / "out" / name).set_aside(tokens)
+    assert drive.run_study(drive.prepare(load_study_spec(file)), tmp_path / "out", QUIET) == 3
+    assert TokenBudget(tmp_path / "out" / "tokens.json").spent() == Spent(0, 0, 300)
+    assert TokenBudget(tmp_path / "out" / "judge-tokens.json").spent() == Spent(0, 0, 20)
+
+
 def test_a_study_does_not_go_on_with_other_prompts_than_it_began_with(tmp_path: Path) -> None:
     out = tmp_path / "out"
     spec = load_study_spec(study_file(tmp_path, Server("http://127.0.0.1:9/v1")))
@@ -374,7 +389,7 @@ def test_a_study_does_not_go_on_with_other_prompts_than_it_began_with(tmp_path: 
     ):  # fmt: skip
         write_resolved(spec, out, versions={}, data_fingerprint="")
     with pytest.raises(StudyError, match="the prompts have changed"):
-        resume_study(out, Console(quiet=True))
+        drive.resume_study(out, QUIET)
 
 
 def test_a_black_box_study_has_no_adapters_to_export(tmp_path: Path) -> None:
