@@ -27,6 +27,7 @@ from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
 from milp_search.personalize.chat_prompts import Prompts, load_prompts
 from milp_search.personalize.run import Split, queries_of
+from milp_search.study.disk_space import until_there_is_space
 from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.spec import StudySpec
 
@@ -125,4 +126,5 @@ def study_model(folder: Path, spec: StudySpec, payer: str) -> Metered:
     assert spec.endpoint is not None  # the method asks for one, and the study file was checked
     budget = TokenBudget(folder / TOKENS, spec.endpoint.token_budget)
     kept = kept_answers(folder, spec.endpoint)
-    return Metered(Endpoint(spec.endpoint, kept, budget, payer), spec.endpoint)
+    model = Endpoint(spec.endpoint, kept, budget, payer, until_there_is_space)
+    return Metered(model, spec.endpoint)

@@ -8,9 +8,12 @@ import os
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, final
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, final
 from urllib.parse import urlsplit
 
 import openai
@@ -35,6 +38,7 @@ _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
 # where it is set up otherwise than we ask.
 _OF_QUESTION = frozenset({400, 413, 422})
 _SHORT = "Hello."
+_ACCOUNT = "the account of tokens"
 _POLL_S = 0.1
 # ours: how long to wait for others to book what they set aside.
 _PATIENCE_S = 600.0
@@ -42,6 +46,21 @@ _PATIENCE_S = 600.0
 URL_VARIABLE = "OPENAI_BASE_URL"
 
 _logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Storing(Protocol):
+    """Calls what stores something in a folder, and knows what to do where the disk is full."""
+
+    def __call__(self, write: Callable[[], T], what: str, folder: Path) -> T:
+        """Returns what `write` returned."""
+        ...
+
+
+def at_once(write: Callable[[], T], what: str, folder: Path) -> T:
+    """Stores without waiting for space."""
+    return write()
 
 
 class NoEndpoint(InputError):
@@ -77,6 +96,7 @@ class Endpoint:
         budget: What all workers of the study may spend together.
         payer: Who asks; stands beside each answer, so that what a trial paid for before it was
             killed is its own when it is run again.
+        storing: Waits, or does not, where the disk is full.
     """
 
     def __init__(
@@ -85,8 +105,10 @@ class Endpoint:
         cache: ResponseCache,
         budget: TokenBudget,
         payer: str | None = None,
+        storing: Storing = at_once,
     ):
         self.settings, self.cache, self.budget, self.payer = settings, cache, budget, payer
+        self._storing = storing
         self._url = server_url(settings)
 
     def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
@@ -140,7 +162,7 @@ class Endpoint:
     async def _once(self, server: openai.AsyncOpenAI, key: str, request: ChatRequest) -> ChatReply:
         """Returns the answer to a question that another process may be asking just now."""
         while True:
-            with self.cache.asking(key) as free:
+            async with self._asking(key) as free:
                 kept = self._kept(key)
                 if kept is not None:
                     return kept
@@ -148,6 +170,19 @@ class Endpoint:
                     return await self._answered(server, request, key)
             beat()
             await asyncio.sleep(_POLL_S)
+
+    @asynccontextmanager
+    async def _asking(self, key: str) -> AsyncIterator[bool]:
+        with ExitStack() as stack:
+            yield await self._stored(
+                lambda: stack.enter_context(self.cache.asking(key)),
+                "the lock of a question",
+                self.cache.folder,
+            )
+
+    async def _stored(self, write: Callable[[], T], what: str, folder: Path) -> T:
+        """Stores in another thread: answers under way must not time out while one waits."""
+        return await asyncio.to_thread(self._storing, write, what, folder)
 
     def _kept(self, key: str) -> ChatReply | None:
         return self.cache.get(key, self.payer)
@@ -187,13 +222,16 @@ class Endpoint:
             reply, counted = None, True
             try:
                 reply = await self._attempt(server, request, most)
-                if key is not None:
-                    self.cache.put(key, reply, self.payer)
             except _TROUBLES as error:
                 trouble = _trouble(error)
                 counted = trouble.counted
+            else:
+                if key is not None:
+                    put = partial(self.cache.put, key, reply, self.payer)
+                    await self._stored(put, "an answer", self.cache.folder)
             finally:
-                self.budget.book(name, reply, counted=counted)
+                book = partial(self.budget.book, name, reply, counted=counted)
+                await self._stored(book, _ACCOUNT, self.budget.path.parent)
             beat()
             if reply is not None:
                 return reply
@@ -212,7 +250,8 @@ class Endpoint:
         end = time.monotonic() + _PATIENCE_S
         while True:
             last = time.monotonic() > end
-            name = await asyncio.to_thread(self.budget.set_aside, most, last=last)
+            aside = partial(self.budget.set_aside, most, last=last)
+            name = await self._stored(aside, _ACCOUNT, self.budget.path.parent)
             if name is not None:
                 return name
             beat()

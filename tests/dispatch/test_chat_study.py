@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from endpoint.server import (
     Handler,
     Server,
     answer,
+    changed,
     content,
     refuse,
     refuse_longer_than,
@@ -27,6 +30,7 @@ from milp_search.core.arm import Arm
 from milp_search.core.chat import ChatRequest, EndpointError, Message
 from milp_search.core.errors import StudyError
 from milp_search.core.trial import Failure, Objective, TrialStatus
+from milp_search.core.whole_file import put_whole
 from milp_search.data.load import load_task
 from milp_search.dispatch import drive
 from milp_search.dispatch.chat_runner import ChatRunner
@@ -364,6 +368,32 @@ def test_a_dry_run_says_what_will_be_asked_and_asks_nothing(tmp_path: Path) -> N
     assert "adapters" not in done.stdout
     assert not server.asked
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_is_full_now_and_then_fails_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = cycle([True, False])
+
+    def put(path: Path, text: str) -> None:
+        if next(turns):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put_whole(path, text)
+
+    monkeypatch.setattr("milp_search.study.disk_space._POLL_S", 0.001)
+    monkeypatch.setattr("milp_search.endpoint.response_cache.put_whole", put)
+    monkeypatch.setattr("milp_search.endpoint.token_budget.put_whole", put)
+    seven = changed(choices=[{"index": 0, "message": {"role": "assistant", "content": "7"}}])
+    with serving() as server, serving() as judge:
+        server.default, judge.default = short, seven
+        file = study_file(tmp_path, server)
+        more = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}\n"
+        file.write_text(file.read_text() + more)
+        spec = load_study_spec(file)
+        (outcome,) = ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=0),))
+    assert outcome.failure is None
+    asked = [json.dumps(body, sort_keys=True) for body in server.asked + judge.asked]
+    assert len(asked) == len(set(asked)) > 20
 
 
 def test_a_driver_books_what_workers_before_it_held(
