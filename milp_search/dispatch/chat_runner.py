@@ -92,9 +92,11 @@ class ChatRunner:
         split: Split = "validation" if job.kind == "search" else "test"
         queries = [queries_of(user, split) for user in self.task.targets]
         names = measured_metrics(self.spec)
+        metrics = metrics_for(names, self.task.kind)
+        topics = any(metric.needs_topics for metric in metrics)
         predictions, of_judge = self.judging.judged(
-            chat_predictions(run, queries),
-            metrics_for(names, self.task.kind),
+            chat_predictions(run, queries, topics=topics),
+            metrics,
             split,
             lambda: tplp_predictions(run, queries),
             payer_of(self.folder, job),

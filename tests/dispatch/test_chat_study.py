@@ -42,6 +42,7 @@ endpoint: {{model: tiny, base_url: {url}, attempts: 2{more}}}
 objectives:
   - {{metric: rouge_l, direction: maximize, reference: -0.1}}
   - {{metric: token_cost, direction: minimize, reference: 100000}}
+metrics: [diversity]
 proposer: random
 initial_trials: 2
 budget: {{trials: {trials}}}
@@ -125,7 +126,7 @@ def test_a_study_ends_in_a_front_of_quality_and_token_cost(
         assert [trial.status for trial in study.trials] == [TrialStatus.COMPLETED] * 3
         assert study.front()
         for trial in study.trials:
-            assert set(trial.measurements) == {"rouge_l", "token_cost", *PAID[:2]}
+            assert set(trial.measurements) == {"rouge_l", "token_cost", "diversity", *PAID[:2]}
         page = render_report(study)
         lines = account_lines(out, load_study_spec(out / "study.yaml"))
     spent = json.loads((out / "tokens.json").read_text())["spent"]
