@@ -34,6 +34,7 @@ from milp_search.core.trial import Failure, Measurement
 from milp_search.core.whole_file import write_whole
 from milp_search.data.load import load_task
 from milp_search.dispatch.answers import payer_of
+from milp_search.dispatch.check_base import for_workers
 from milp_search.dispatch.checkpoints import job_checkpoints
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
@@ -102,7 +103,7 @@ class RunnerFactory:
             ) from error
 
     def _run_pack(self) -> RunPack:
-        spec = load_study_spec(self.folder / SPEC_NAME)
+        spec = for_workers(load_study_spec(self.folder / SPEC_NAME))
         if spec.endpoint is not None:
             from milp_search.dispatch.chat_runner import ChatRunner
 
@@ -321,15 +322,13 @@ class TrialRunner:
 
 
 def staged_base(
-    folder: Path, spec: StudySpec, task: PersonalizationTask, device: str | None = None
+    folder: Path, spec: StudySpec, task: PersonalizationTask
 ) -> tuple[BaseModel, Path | None]:
     """Returns the study's base model and the folder of its base stage, None where it has none.
 
-    The stage is trained now if it is not there yet; its folder is named by what decides it. The
-    device is the study file's where left out.
+    The stage is trained now if it is not there yet; its folder is named by what decides it.
     """
-    device = device or spec.dispatch.device
-    trust = spec.trust_remote_code
+    device, trust = spec.dispatch.device, spec.trust_remote_code
     base = load_base_model(
         spec.base_model, device=device, precision=spec.base_precision, trust_remote_code=trust
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from adapters.making import llama
 from dispatch.counting_trainer import CountingTrainer, train_job
@@ -137,3 +138,17 @@ def test_a_runner_that_was_given_the_base_reads_none(
     made = run.__self__  # type: ignore[attr-defined]
     assert made.base.fingerprint == base.fingerprint
     assert made._base_stage() == {"mode": "none", "folder": "../../base-1"}
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_worker_without_a_gpu_of_its_own_computes_on_the_cpu_of_a_machine_with_one(
+    placed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray leaves such a worker what it sees.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    file = small_study(tmp_path)
+    file.write_text(file.read_text().replace("device: cpu", "device: auto"))
+    run = RunnerFactory(tmp_path, place_base(llama()) if placed else None)()
+    base = run.__self__.base  # type: ignore[attr-defined]
+    assert (base.device.type, base.model.dtype) == ("cpu", torch.float32)

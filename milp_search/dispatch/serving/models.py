@@ -23,6 +23,7 @@ from milp_search.core.errors import StudyError
 from milp_search.core.records import Interaction
 from milp_search.core.settings import TrainingSettings
 from milp_search.core.trial import Trial
+from milp_search.dispatch.check_base import for_workers
 from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.worker import TrialRunner
 from milp_search.personalize.reuse import run_held_out_examples
@@ -151,7 +152,8 @@ def front_model(folder: Path, index: int | None) -> FrontModel:
             f"trial {trial.index} of {folder} has no adapters: only the front's are kept ({kept})",
             remedy="Choose one of those with --trial.",
         )
-    runner = TrialRunner(folder, load_study_spec(folder / SPEC_NAME))
+    # On another device it would be another base.
+    runner = TrialRunner(folder, for_workers(load_study_spec(folder / SPEC_NAME)))
     return FrontModel(folder, trial, runner)
 
 
