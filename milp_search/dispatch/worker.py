@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack, raised_at
 from milp_search.dispatch.judging import Judging
+from milp_search.dispatch.lost_gpu import LostGpuError, require_gpu
 from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.dispatch.paying import paid_metrics
 from milp_search.dispatch.rendezvous import train_together
@@ -178,6 +179,7 @@ class TrialRunner:
 
         Raises:
             EndpointError: A judge that is needed cannot be asked.
+            LostGpuError: A job failed, and with it this process's GPU.
             StudyError: Another driver runs the study by now.
         """
         dispatch = self.spec.dispatch
@@ -201,6 +203,7 @@ class TrialRunner:
             if isinstance(result, EndpointError):
                 # The judge cannot be asked, which is no trial's fault.
                 raise result
+        log_if_gpu_lost(self.folder, pack, results)
         duration_s = (time.monotonic() - start) / len(pack)
         reused = shares({} if self.cache is None else self.cache.counts, len(pack))
         outcomes = [
@@ -392,6 +395,25 @@ def describe_failure(error: Exception) -> Failure:
     if is_out_of_memory(error):
         return Failure("out_of_memory", type(error).__name__)
     return Failure("exception", raised_at(error))
+
+
+def log_if_gpu_lost(
+    folder: Path, pack: Pack, results: Sequence[Mapping[str, Measurement] | Exception]
+) -> None:
+    """Raises LostGpuError if jobs failed and the GPU with them, which is no fault of later ones.
+
+    What they failed by is in the study's log then, and no outcome of theirs is written.
+    """
+    ends = zip(pack, results, strict=True)
+    failed = [(job, result) for job, result in ends if isinstance(result, Exception)]
+    if not failed:
+        return
+    try:
+        require_gpu()
+    except LostGpuError:
+        for job, error in failed:
+            log_failure(folder, job.name, error)
+        raise
 
 
 def ended(

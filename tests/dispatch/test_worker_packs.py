@@ -18,6 +18,7 @@ from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement
 from milp_search.dispatch import worker
 from milp_search.dispatch.jobs import Job, outcome_from_dict
+from milp_search.dispatch.lost_gpu import LostGpuError
 from milp_search.dispatch.worker import RunnerFactory, TrialRunner, shares
 from milp_search.personalize.method import Run, Trained
 from milp_search.study.spec_file import load_study_spec
@@ -152,3 +153,30 @@ def test_a_worker_without_a_gpu_of_its_own_computes_on_the_cpu_of_a_machine_with
     run = RunnerFactory(tmp_path, place_base(llama()) if placed else None)()
     base = run.__self__.base  # type: ignore[attr-defined]
     assert (base.device.type, base.model.dtype) == ("cpu", torch.float32)
+
+
+def test_a_failure_that_takes_the_gpu_with_it_is_no_trials(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access\nCompile with")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(LostGpuError, match=r"got: CUDA error: an illegal memory access\n .*resume"):
+        runner.run((job(0, 1), job(1, 13)))
+    # What had ended well stays; the other's end is open, and its cause in the log.
+    results = runner.folder / "results"
+    assert [path.name for path in results.iterdir()] == ["test-00000-seed0-0.json"]
+    assert "--- test-00001-seed0-0\n" in (runner.folder / "log.txt").read_text()
+    runner.run((job(2, 1), job(3, 2)))
+
+
+def test_a_failure_that_leaves_the_gpu_alone_is_the_trials(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    (outcome,) = runner.run((job(0, 13),))
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "exception"
