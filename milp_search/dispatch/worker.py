@@ -199,10 +199,10 @@ class TrialRunner:
             results = train_together(self.trainer, plans)
         except Exception as error:  # the trial boundary: whatever happened, the study goes on
             results = [error] * len(pack)
-        for result in results:
-            if isinstance(result, EndpointError):
-                # The judge cannot be asked, which is no trial's fault.
-                raise result
+        unasked = next((one for one in results if isinstance(one, EndpointError)), None)
+        if unasked is not None:
+            # The judge cannot be asked, which is no trial's fault.
+            raise unasked
         log_if_gpu_lost(self.folder, pack, results)
         duration_s = (time.monotonic() - start) / len(pack)
         reused = shares({} if self.cache is None else self.cache.counts, len(pack))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,3 +182,24 @@ def test_a_failure_that_leaves_the_gpu_alone_is_the_trials(
     (outcome,) = runner.run((job(0, 13),))
     assert outcome.failure is not None
     assert outcome.failure.kind == "exception"
+
+
+def test_what_a_failed_job_held_is_gone_when_memory_is_given_back(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    left: list[torch.Tensor | None] = []
+
+    def train(run: Run) -> Trained:
+        tensor = torch.zeros(1)
+        held.append(weakref.ref(tensor))
+        raise MemoryError
+
+    def free_memory() -> None:
+        gc.collect()
+        left.extend(reference() for reference in held)
+
+    monkeypatch.setattr(worker, "train", train)
+    monkeypatch.setattr(worker, "free_memory", free_memory)
+    runner.run((job(0, 1), job(1, 2)))
+    assert left == [None, None]
