@@ -85,13 +85,13 @@ def test_an_encoder_has_a_trainer_of_its_own_whatever_the_study_says(tmp_path: P
 
 @pytest.fixture
 def given_mib(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float | None]:
-    """Returns what tells the memory that a packed trainer is given on a GPU with 8 GiB free."""
-    base = replace(llama(), device=torch.device("cuda"))
+    """Returns what tells the memory that a packed trainer is given; the GPU has 8 GiB free."""
 
     def told(_: Any, __: Any, *, memory_mib: float | None, spill: Any) -> SimpleNamespace:
         return SimpleNamespace(memory_mib=memory_mib)
 
-    def of(**settings: Any) -> float | None:
+    def of(place: str = "cuda", **settings: Any) -> float | None:
+        base = replace(llama(), device=torch.device(place))
         found: Any = make_trainer(base, spec(**settings))
         given: float | None = found.memory_mib
         return given
@@ -109,3 +109,10 @@ def test_workers_that_are_all_on_one_gpu_share_what_is_free_there(
     # None is all that is free when it is looked at.
     assert given_mib(gpus_per_trial=1.0, parallel=4) is None
     assert given_mib(device="cuda", local=True, parallel=4) is None
+
+
+def test_the_adapters_of_a_pack_have_their_half_of_main_memory_and_nothing_of_a_gpus(
+    given_mib: Callable[..., float | None],
+) -> None:
+    assert given_mib("cpu", memory_gib=3.0) == 1536
+    assert given_mib("cuda", memory_gib=3.0, gpus_per_trial=1.0) == 3072
