@@ -62,9 +62,11 @@ def fit_base(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, mode=0o700)
     if settings.base_training == "full":
-        base.model.requires_grad_(True)
+        dtype = base.model.dtype
+        # Most steps are too small for bfloat16: weights in it would not move.
+        base.model.float().requires_grad_(True)
         trainer.learn(job, list(base.model.parameters()))
-        base.model.requires_grad_(False)
+        base.model.requires_grad_(False).to(dtype)
         base.model.save_pretrained(partial, safe_serialization=True)
         base.tokenizer.save_pretrained(partial)
     else:

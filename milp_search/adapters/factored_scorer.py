@@ -77,8 +77,8 @@ def train_scorer(
 
     Source: Zhuang et al. 2024 (HYDRA), shared base and per-user heads, cross-entropy.
     """
-    names = [*dict.fromkeys(users)]
-    rows = torch.tensor([names.index(user) for user in users])
+    names = {user: place for place, user in enumerate(dict.fromkeys(users))}
+    rows = torch.tensor([names[user] for user in users])
     targets = torch.tensor(labels, dtype=torch.float32)
     size = features.shape[1]
     start = 2 * torch.rand(_WIDTH, size, generator=generator(*key)) - 1

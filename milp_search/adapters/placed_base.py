@@ -26,7 +26,8 @@ class PlacedBase:
         tokenizer: Its tokenizer, with a padding token.
         shape: Its layers and linear maps.
         fingerprint: Its fingerprint.
-        arrays: Its weights by name; numpy knows no bfloat16, so those stand as int16.
+        arrays: Its weights by name, tied ones once; numpy knows no bfloat16, so those stand as
+            int16.
         halves: The names of the weights that are bfloat16.
     """
 
@@ -41,9 +42,8 @@ class PlacedBase:
 
     @property
     def size_mib(self) -> float:
-        """The size of the weights, in MiB; weights under two names count once."""
-        own = {array.ctypes.data: array.nbytes for array in self.arrays.values()}
-        return sum(own.values()) / 2**20
+        """The size of the weights, in MiB."""
+        return sum(array.nbytes for array in self.arrays.values()) / 2**20
 
 
 def place_base(base: BaseModel, *, half: bool = False) -> PlacedBase:
@@ -51,7 +51,13 @@ def place_base(base: BaseModel, *, half: bool = False) -> PlacedBase:
 
     `half` makes bfloat16 of what is float32, for workers that load the base so.
     """
-    weights = {name: _on_cpu(weight, half) for name, weight in base.model.state_dict().items()}
+    # Each array would travel by itself, and the model ties them again when it is rebuilt.
+    tied = base.model.all_tied_weights_keys
+    weights = {
+        name: _on_cpu(weight, half)
+        for name, weight in base.model.state_dict().items()
+        if name not in tied
+    }
     halves = frozenset(name for name, w in weights.items() if w.dtype == torch.bfloat16)
     return PlacedBase(
         base.name,

@@ -20,7 +20,7 @@ from milp_search.adapters.encoding import (
 from milp_search.adapters.job_by_job import in_batches, predict_tokens
 from milp_search.adapters.jobs import AdapterTrainer, Answer, Example, TrainJob
 from milp_search.adapters.peft_trainer import greedy_texts, row_means, target_losses
-from milp_search.adapters.user_encoder import UserEncoder, fresh_encoder
+from milp_search.adapters.user_encoder import READ, UserEncoder, fresh_encoder
 from milp_search.core.settings import TrainingSettings
 
 _VECTORS = 8  # ours: of a soft prompt
@@ -129,7 +129,9 @@ class _Prompted:
 
     def _behind(self, text: Encoded, past: torch.Tensor) -> KnownRow:
         kept = (self._pad,) * _vectors(self.settings)
-        return KnownRow(replace(text, prompt=kept + text.prompt), past.to(self.base.device))
+        # No more than the encoder reads: every item of a history has a past of its own.
+        known = past[-READ:].to(self.base.device)
+        return KnownRow(replace(text, prompt=kept + text.prompt), known)
 
     @cached_property
     def encoding(self) -> PromptEncoder:

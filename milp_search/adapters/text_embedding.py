@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from milp_search.adapters.jobs import AdapterTrainer
 from milp_search.core.errors import ModelError
+from milp_search.core.heartbeat import beat
 
 HIDDEN = "hidden"
 TFIDF = "tfidf"
@@ -83,6 +84,7 @@ def sentence_vectors(name: str, texts: Sequence[str]) -> np.ndarray:
     model, tokenizer = _sentence_model(name)
     found = []
     for first in range(0, len(texts), _ROWS):
+        beat()
         rows = [text or " " for text in texts[first : first + _ROWS]]
         batch = tokenizer(rows, padding=True, truncation=True, return_tensors="pt")
         hidden = model(**batch).last_hidden_state

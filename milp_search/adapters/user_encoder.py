@@ -15,7 +15,8 @@ from milp_search.adapters.lora import generator
 
 _WIDTH = 64  # ours: of the encoder; a small one, for a population of texts is small
 _HEADS = 4  # ours
-_ITEMS = 32  # ours: of a past, the latest so many items are read
+READ = 32
+"""ours: of a past, the latest so many items are read."""
 
 
 @final
@@ -37,7 +38,7 @@ class UserEncoder(nn.Module):
     def __init__(self, width: int, tokens: torch.Tensor, seed: int):
         super().__init__()
         self.read = nn.Linear(width, _WIDTH)
-        self.ago = nn.Embedding(_ITEMS, _WIDTH)
+        self.ago = nn.Embedding(READ, _WIDTH)
         self.nothing = nn.Parameter(torch.zeros(1, 1, _WIDTH))
         self.attend = nn.TransformerEncoderLayer(
             _WIDTH, _HEADS, 2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True
@@ -76,6 +77,6 @@ def fresh_encoder(base: BaseModel, width: int, vectors: int, seed: int) -> UserE
 
 def _latest_first(pasts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the latest items, the latest first (rows x items x width), and which are padding."""
-    items = [past[-_ITEMS:].flip(0) for past in pasts]
+    items = [past[-READ:].flip(0) for past in pasts]
     present = [torch.ones(len(one), device=one.device) for one in items]
     return pad_sequence(items, batch_first=True), pad_sequence(present, batch_first=True) == 0

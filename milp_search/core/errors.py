@@ -62,6 +62,10 @@ class MeasurementError(InputError):
     """A measurement that is missing, unknown, NaN or infinite."""
 
 
+class NothingScored(MeasurementError):
+    """Predictions that a judge has given no score, as those of a single user may be."""
+
+
 class StudyError(InputError):
     """A study folder that is missing, damaged, locked by another driver or of another study."""
 

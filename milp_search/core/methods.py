@@ -18,6 +18,7 @@ class MethodTraits:
         defaults: Fields of the plan that are not `TrialPlan`'s defaults; a space may search them.
         global_adapter: Whether LoGo's global chain runs.
         retrieval: Whether retrieved items or a profile go into the prompt.
+        least_items: How many items it retrieves at least, whatever a plan says.
         adapter: Whether it trains LoRA adapters.
         injection: Whether MiLP's memory injection runs, which doubles a user's adapters.
         scoped: Whether one local adapter may learn from a community's or all users' data.
@@ -33,6 +34,7 @@ class MethodTraits:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     global_adapter: bool = False
     retrieval: bool = False
+    least_items: int = 0
     adapter: bool = True
     injection: bool = False
     scoped: bool = False
@@ -83,11 +85,9 @@ def _logo(summary: str, defaults: Mapping[str, Any]) -> MethodTraits:
 
 
 def _chat(summary: str, defaults: Mapping[str, Any], *, group: bool = False) -> MethodTraits:
-    lines = {"summary_lines": 20} if group or defaults.get("profile") else {}
-    return MethodTraits(
-        summary, "chat", {**_NO_ITEMS, **defaults, **lines}, group, retrieval=True, adapter=False,
-        chat=True,
-    )  # fmt: skip
+    # Also where the method writes no notes: a space may search `profile`.
+    values = {**_NO_ITEMS, "summary_lines": 20, **defaults}
+    return MethodTraits(summary, "chat", values, group, retrieval=True, adapter=False, chat=True)
 
 
 _RANDOM_ITEMS = {**_WITH_ITEMS, "retrieval": "random"}
@@ -103,6 +103,7 @@ METHODS: dict[str, MethodTraits] = {
         "Short- and long-term memory in the prompt of a tuned LoRA (MaLP)",
         defaults={"retrieved_items": 2},
         retrieval=True,
+        least_items=1,
         scoped=True,
     ),
     "oppu": _oppu("One LoRA per user on q and v (OPPU)", _NO_ITEMS),

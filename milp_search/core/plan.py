@@ -113,7 +113,7 @@ class TrialPlan:
         if scope == "all":
             # One adapter of all users has one global adapter below it.
             communities = 1
-        items = self.retrieved_items if traits.retrieval else 0
+        items = max(self.retrieved_items, traits.least_items) if traits.retrieval else 0
         return replace(
             self,
             time_splits=self.time_splits if has_global else 0,

@@ -36,9 +36,10 @@ def as_list(record: Mapping[str, Any], key: str, at: Location) -> list[Any]:
 
 
 def as_text(record: Mapping[str, Any], key: str, at: Location) -> str:
-    """Returns the text under a key, stripped; null is empty and a number is written out.
+    """Returns the text under a key, stripped; null is empty and a number is written out in full.
 
-    Lone surrogates, which JSON can express and UTF-8 cannot, become question marks.
+    A whole number is written without a point: ids in a column with gaps come as 1000001.0. Lone
+    surrogates, which JSON can express and UTF-8 cannot, become question marks.
 
     Raises DataError if it is missing, or neither text, number nor null.
     """
@@ -46,7 +47,8 @@ def as_text(record: Mapping[str, Any], key: str, at: Location) -> str:
     if value is None:
         return ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        whole = isinstance(value, float) and value.is_integer()
+        return str(int(value) if whole else value)
     if not isinstance(value, str):
         raise DataError(f"expected text under {key!r}, got {type_name(value)}", at=at)
     return value.strip().encode("utf-8", "replace").decode("utf-8")

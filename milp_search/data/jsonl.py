@@ -1,13 +1,15 @@
 """Plain JSON Lines: one `{user_id, query, response, timestamp}` per line, other keys ignored.
 
 `timestamp` may be missing. The task says what a response is: `text` (the default), `rating`
-(a number from 1 to 5) or `classification` (the labels are the distinct responses, sorted).
+(a number from 1 to 5) or `classification` (the labels are the distinct responses, sorted; those
+that differ in case alone are one label, spelled as it first occurs).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import get_args
 
 from milp_search.core.errors import DataError, Location
@@ -35,8 +37,12 @@ def read_jsonl(source: Source, settings: DataSettings) -> Population:
     dropped: Counter[str] = Counter()
     histories: dict[str, list[Interaction]] = {}
     first: dict[str, Location] = {}
+    spellings: dict[str, str] = {}
     for at, value in _records(source):
         item = _interaction(value, ResponseRule(kind), at)
+        if kind == "classification":
+            spelling = spellings.setdefault(item.response.casefold(), item.response)
+            item = replace(item, response=spelling)
         if not item.user:
             dropped["no user"] += 1
             continue

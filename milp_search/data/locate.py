@@ -34,13 +34,24 @@ _DIALOGUES = "dialogues"
 def locate(settings: DataSettings) -> Source:
     """Returns the source that the settings mean.
 
-    Raises DataError if there is none, or more than one; the error lists what was found.
+    Raises DataError if there is none, or more than one; the error lists what was found. It is
+    raised too where the path cannot be looked at.
     """
     if settings.path is None or settings.format == "synthetic":
         return _synthetic(settings)
     if settings.path.startswith(HUB_PREFIXES):
         return _hub(settings.path, settings.format)
-    path = Path(settings.path).expanduser()
+    try:
+        return _at(Path(settings.path).expanduser(), settings)
+    except (OSError, RuntimeError) as error:  # RuntimeError: `~name` of nobody here
+        raise DataError(
+            f"expected a path that can be read, got: {getattr(error, 'strerror', None) or error}",
+            at=Location(settings.path),
+            remedy="Correct `data.path` or `--data`, or its permissions.",
+        ) from error
+
+
+def _at(path: Path, settings: DataSettings) -> Source:
     if path.is_dir():
         return _choose(candidates(path), path, settings)
     if path.is_file():

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from milp_search.core.errors import DataError, Location
 from milp_search.core.records import Interaction
@@ -32,13 +33,13 @@ _ROLE = re.compile(r'^\s*(?:"\s*)?(?:Doctor|Patient|Assistant|User|AI)\s*:\s*')
 def read_malp(source: Source, settings: DataSettings) -> Population:
     """Returns one user per dialogue; turns that are empty or an error text are dropped.
 
-    Raises DataError if a file or dialogue cannot be used.
+    Raises DataError if a file or dialogue cannot be used, or a file lies beside its cleaned copy.
     """
     dropped: Counter[str] = Counter()
     users = []
-    for file in source.files:
+    for name, file in _named(source.files).items():
         for index, (at, dialogue) in enumerate(json_array(file)):
-            user = f"{file.stem.removesuffix('_cleaned')}_{index:04d}"
+            user = f"{name}_{index:04d}"
             pairs = _pairs(_rounds(dialogue, at))
             history = tuple(_interactions(user, pairs, dropped))
             users.append(UserRecords(user, history, at=at))
@@ -47,6 +48,20 @@ def read_malp(source: Source, settings: DataSettings) -> Population:
             "expected at least one dialogue, got none", at=Location(source.files[0], 1, 1)
         )
     return Population(source.files[0].stem, "text", tuple(users), dropped=dropped)
+
+
+def _named(files: Sequence[Path]) -> dict[str, Path]:
+    """Returns the files by the name that their dialogues bear."""
+    named: dict[str, Path] = {}
+    for file in files:
+        other = named.setdefault(file.stem.removesuffix("_cleaned"), file)
+        if other != file:
+            raise DataError(
+                f"expected dialogues once, got {other.name} and {file.name}",
+                at=Location(file),
+                remedy="Give one of the files as `data.path` or `--data`.",
+            )
+    return named
 
 
 def _rounds(dialogue: object, at: Location) -> list[Round]:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from milp_search.core.errors import DataError, Location
 
 _YEAR_OR_MONTH = re.compile(r"\d{4}(-\d{2})?")
+# Without dashes too. As seconds such numbers would all lie in August 1970.
+_BASIC_DAY = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 _NUMBER = re.compile(r"-?\d{5,}(\.\d+)?")
 # Numbers from here on are milliseconds: as seconds they would lie after the year 5138.
 _MILLISECONDS = 1e11
@@ -19,8 +21,8 @@ def parse_time(value: object, at: Location) -> float | None:
 
     Null and empty text are no date. Text is ISO 8601: a year, a month, a day or a moment, in UTC
     where it names no zone; a coarse date stands for its beginning. A number (or a number of five
-    digits and more as text) is seconds since the epoch, milliseconds from 1e11 on; a whole number
-    from 1000 to 2999 is a year (LaMP-5's `date`).
+    digits and more as text) is seconds since the epoch, milliseconds from 1e11 on; but a whole
+    number from 1000 to 2999 is a year (LaMP-5's `date`), and one such as 20240531 is a day.
 
     Raises DataError if it is none of these.
     """
@@ -30,7 +32,7 @@ def parse_time(value: object, at: Location) -> float | None:
         raise _not_a_date(at)
     if isinstance(value, str):
         return _parse_text(value.strip(), at)
-    if isinstance(value, int) and 1000 <= value <= 2999:
+    if isinstance(value, int) and (1000 <= value <= 2999 or 19000101 <= value <= 20991231):
         return _parse_text(str(value), at)
     return _epoch_seconds(value, at)
 
@@ -46,7 +48,7 @@ def _epoch_seconds(value: float, at: Location) -> float:
 
 
 def _parse_text(text: str, at: Location) -> float:
-    if _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) and not _BASIC_DAY.fullmatch(text):
         return _epoch_seconds(float(text), at)
     if _YEAR_OR_MONTH.fullmatch(text):
         text = f"{text}-01-01"[:10]

@@ -94,9 +94,11 @@ class ChatRunner:
         split: Split = "validation" if job.kind == "search" else "test"
         queries = [queries_of(user, split) for user in self.task.targets]
         names = measured_metrics(self.spec)
+        metrics = metrics_for(names, self.task.kind)
+        topics = any(metric.needs_topics for metric in metrics)
         predictions, of_judge = self.judging.judged(
-            _predictions(run, queries),
-            metrics_for(names, self.task.kind),
+            _predictions(run, queries, topics=topics),
+            metrics,
             split,
             lambda: tplp_predictions(run, queries),
             payer_of(self.folder, job),
@@ -109,14 +111,16 @@ class ChatRunner:
         return {**measure(predictions, names), **of_judge, **model.paid()}
 
 
-def _predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> Predictions:
+def _predictions(
+    run: ChatRun, queries: Sequence[Sequence[Interaction]], *, topics: bool
+) -> Predictions:
     """Returns what the model answers; TrialError if it refuses a question.
 
     What a plan asks is its own fault, for what it puts into prompts; what a judge and the rival
     are asked is not.
     """
     try:
-        return chat_predictions(run, queries)
+        return chat_predictions(run, queries, topics=topics)
     except QuestionRefused as error:
         raise TrialError("refused", error.message) from error
 

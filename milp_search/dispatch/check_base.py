@@ -49,10 +49,20 @@ def check_base(spec: StudySpec, space: Space, task: PersonalizationTask) -> None
 
 
 def workers_device(spec: StudySpec) -> str:
-    """Returns the device whose number format the workers use: Ray hides GPUs not asked for."""
+    """Returns the device that the workers compute on, and whose number format they use.
+
+    Ray does not hide the GPUs that nobody asked for: left to themselves, all workers would
+    compute on the first.
+    """
     settings = spec.dispatch
-    hidden = not settings.local and settings.gpus_per_trial == 0 and settings.device == "auto"
-    return "cpu" if hidden else settings.device
+    none = not settings.local and settings.gpus_per_trial == 0 and settings.device == "auto"
+    return "cpu" if none else settings.device
+
+
+def for_workers(spec: StudySpec) -> StudySpec:
+    """Returns the study with the device that its workers compute on."""
+    dispatch = spec.dispatch.model_copy(update={"device": workers_device(spec)})
+    return spec.model_copy(update={"dispatch": dispatch})
 
 
 def _require_no_writing(spec: StudySpec, space: Space) -> None:

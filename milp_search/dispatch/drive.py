@@ -25,7 +25,7 @@ from milp_search.core.errors import DataError, DiskFullError, InputError, ModelE
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
-from milp_search.dispatch.check_base import check_base, workers_device
+from milp_search.dispatch.check_base import check_base, for_workers
 from milp_search.dispatch.check_endpoint import check_dimensions, check_metrics
 from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.local import run_local
@@ -275,7 +275,7 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
         if spec.training.base_training != "none" and task.others and spec.endpoint is None:
             stage = f"Base stage ({spec.training.base_training}) on {len(task.others)} users ..."
             console.print(stage)
-            staged_base(study.folder, spec, task, workers_device(spec))
+            staged_base(study.folder, for_workers(spec), task)
         source.adopt()
         try:
             execute(source, study.folder, spec, task, console)
@@ -334,7 +334,7 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
         return RunnerFactory(folder)
     if is_quantised(read_config(spec.base_model)):
         return RunnerFactory(folder)
-    base, stage = staged_base(folder, spec, task, workers_device(spec))
+    base, stage = staged_base(folder, for_workers(spec), task)
     settings = spec.dispatch
     on_gpus = settings.gpus_per_trial > 0 and settings.device != "cpu"
     placed = place_base(base, half=on_gpus)

@@ -10,6 +10,7 @@ from rich.table import Table
 from milp_search.adapters.base_model import load_base_model
 from milp_search.core.arm import Arm
 from milp_search.core.plan import TrialPlan
+from milp_search.dispatch.check_base import workers_device
 from milp_search.dispatch.drive import Prepared
 from milp_search.dispatch.estimate import estimate
 from milp_search.dispatch.progress import clock
@@ -53,7 +54,7 @@ def _base_stage_text(prepared: Prepared) -> str:
 
 def _training_lines(prepared: Prepared) -> list[str]:
     spec, task = prepared.spec, prepared.task
-    device, precision = spec.dispatch.device, spec.base_precision
+    device, precision = workers_device(spec), spec.base_precision
     base = load_base_model(
         spec.base_model,
         device=device,

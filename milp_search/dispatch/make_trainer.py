@@ -74,11 +74,14 @@ def reading(base: BaseModel, spec: StudySpec, choices: Sequence[str]) -> list[An
 def _memory_mib(base: BaseModel, settings: DispatchSettings) -> float | None:
     """Returns what may go through the model at once; None for all that is free on a GPU.
 
-    The adapters of a pack of plans, which are kept in main memory, have their share already.
+    The adapters of a pack of plans are kept in main memory, where they have their share.
     """
-    if base.device.type == "cuda" and settings.memory_gib is None:
-        share = settings.gpus_per_trial
-        # Workers that share a GPU start together, and each sees all of it free.
-        free = torch.cuda.mem_get_info(base.device)[0] if 0 < share < 1 else None
-        return None if free is None else free * share / 2**20
-    return worker_memory_mib(settings) * (1 - SHARE_OF_ADAPTERS)
+    if base.device.type != "cuda":
+        return worker_memory_mib(settings) * (1 - SHARE_OF_ADAPTERS)
+    if settings.memory_gib is not None:
+        return worker_memory_mib(settings)
+    # Workers for whom no GPU was set aside are all on the first.
+    share = settings.gpus_per_trial or (1.0 if settings.local else 1 / settings.parallel)
+    # Workers that share a GPU start together, and each sees all of it free.
+    free = torch.cuda.mem_get_info(base.device)[0] if 0 < share < 1 else None
+    return None if free is None else free * share / 2**20

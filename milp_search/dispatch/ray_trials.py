@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +31,7 @@ from milp_search.dispatch.jobs import (
     outcome_from_dict,
     raised_at,
 )
+from milp_search.dispatch.lost_gpu import LostGpuError
 from milp_search.dispatch.ray_session import signal_handlers_kept
 from milp_search.dispatch.ray_tune import RayError, RaySettings
 from milp_search.dispatch.temporary_folder import temporary_folder
@@ -110,6 +113,11 @@ class _Worker(tune.Trainable):  # type: ignore[misc]
             return run_pack(self._pack)
         except EndpointError:
             raise
+        except LostGpuError as error:
+            sys.stderr.write(f"milp-search: {error}\nThis process ends.\n")
+            sys.stderr.flush()
+            # In the process that Ray starts next the GPU may work again.
+            os._exit(1)
         except Exception as error:  # the boundary of a trial
             failure = Failure("exception", raised_at(error))
             count = len(self._pack)

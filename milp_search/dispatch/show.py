@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -130,7 +130,8 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
 
     Raises:
         StudyError: A front trial has no adapters on disk, no completed trial keeps every
-            constraint, the study is part of a table, or its model can only be asked.
+            constraint, the study is part of a table, its model can only be asked, or nothing can
+            be written there.
     """
     with Study.open(folder, read_only=True) as study:
         if completed(study.trials) and not study.eligible():
@@ -155,11 +156,27 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
             f"{folder} has no adapters to export: {missing[0] if missing else 'no front yet'}",
             remedy=f"Finish the study first: milp-search resume {folder}",
         )
-    stages = sorted(folder.glob("base-*"))
-    for source in (*sources, *stages):
-        shutil.copytree(source, to / source.relative_to(folder), dirs_exist_ok=True)
-        keep_private(to / source.relative_to(folder))
+    _copy([*sources, *sorted(folder.glob("base-*"))], folder, to)
     return [to / source.relative_to(folder) for source in sources]
+
+
+def _copy(sources: Sequence[Path], folder: Path, to: Path) -> None:
+    """Copies folders of a study's folder to the same places of another."""
+    if to.resolve() == folder.resolve():
+        raise StudyError(
+            f"expected another folder than the study's own to export to, got {to}",
+            remedy="Choose another by `--to`.",
+        )
+    try:
+        for source in sources:
+            shutil.copytree(source, to / source.relative_to(folder), dirs_exist_ok=True)
+            keep_private(to / source.relative_to(folder))
+    except OSError as error:
+        # Of many files that could not be copied, the first one's reason.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise StudyError(
+            f"cannot copy the adapters to {to}: {reason}", remedy="Choose another folder by `--to`."
+        ) from error
 
 
 def check_file(file: Path) -> str:

@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -40,11 +40,13 @@ from milp_search.core.trial import Failure, Measurement
 from milp_search.core.whole_file import write_whole
 from milp_search.data.load import load_task
 from milp_search.dispatch.answers import payer_of
+from milp_search.dispatch.check_base import for_workers
 from milp_search.dispatch.checkpoints import job_checkpoints
 from milp_search.dispatch.fence import at_work
 from milp_search.dispatch.folders import LOG_NAME, RESULTS, adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack, raised_at
 from milp_search.dispatch.judging import Judging
+from milp_search.dispatch.lost_gpu import LostGpuError, require_gpu
 from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.dispatch.paying import paid_metrics
 from milp_search.dispatch.rendezvous import train_together
@@ -108,7 +110,7 @@ class RunnerFactory:
             ) from error
 
     def _run_pack(self) -> RunPack:
-        spec = load_study_spec(self.folder / SPEC_NAME)
+        spec = for_workers(load_study_spec(self.folder / SPEC_NAME))
         if spec.endpoint is not None:
             from milp_search.dispatch.chat_runner import ChatRunner
 
@@ -183,6 +185,7 @@ class TrialRunner:
 
         Raises:
             EndpointError: A judge that is needed cannot be asked.
+            LostGpuError: A job failed, and with it this process's GPU.
             StudyError: Another driver runs the study by now.
         """
         dispatch = self.spec.dispatch
@@ -202,10 +205,11 @@ class TrialRunner:
             results = train_together(self.trainer, plans)
         except Exception as error:  # the trial boundary: whatever happened, the study goes on
             results = [error] * len(pack)
-        for result in results:
-            if isinstance(result, EndpointError):
-                # The judge cannot be asked, which is no trial's fault.
-                raise result
+        unasked = next((one for one in results if isinstance(one, EndpointError)), None)
+        if unasked is not None:
+            # The judge cannot be asked, which is no trial's fault.
+            raise unasked
+        log_if_gpu_lost(self.folder, pack, results)
         duration_s = (time.monotonic() - start) / len(pack)
         reused = shares({} if self.cache is None else self.cache.counts, len(pack))
         outcomes = [
@@ -327,15 +331,13 @@ class TrialRunner:
 
 
 def staged_base(
-    folder: Path, spec: StudySpec, task: PersonalizationTask, device: str | None = None
+    folder: Path, spec: StudySpec, task: PersonalizationTask
 ) -> tuple[BaseModel, Path | None]:
     """Returns the study's base model and the folder of its base stage, None where it has none.
 
-    The stage is trained now if it is not there yet; its folder is named by what decides it. The
-    device is the study file's where left out.
+    The stage is trained now if it is not there yet; its folder is named by what decides it.
     """
-    device = device or spec.dispatch.device
-    trust = spec.trust_remote_code
+    device, trust = spec.dispatch.device, spec.trust_remote_code
     base = load_base_model(
         spec.base_model, device=device, precision=spec.base_precision, trust_remote_code=trust
     )
@@ -401,6 +403,25 @@ def describe_failure(error: Exception) -> Failure:
     if is_out_of_memory(error):
         return Failure("out_of_memory", type(error).__name__)
     return Failure("exception", raised_at(error))
+
+
+def log_if_gpu_lost(
+    folder: Path, pack: Pack, results: Sequence[Mapping[str, Measurement] | Exception]
+) -> None:
+    """Raises LostGpuError if jobs failed and the GPU with them, which is no fault of later ones.
+
+    What they failed by is in the study's log then, and no outcome of theirs is written.
+    """
+    ends = zip(pack, results, strict=True)
+    failed = [(job, result) for job, result in ends if isinstance(result, Exception)]
+    if not failed:
+        return
+    try:
+        require_gpu()
+    except LostGpuError:
+        for job, error in failed:
+            log_failure(folder, job.name, error)
+        raise
 
 
 def ended(

@@ -45,7 +45,8 @@ def normal_label(text: str) -> str:
 
 
 def _counts(predictions: Predictions) -> Counts:
-    number = {normal_label(label): i for i, label in enumerate(predictions.task.labels)}
+    distinct = dict.fromkeys(map(normal_label, predictions.task.labels))
+    number = {label: place for place, label in enumerate(distinct)}
     groups = by_user(predictions)
     counts = np.zeros((len(groups), 3, len(number)), dtype=np.int64)
     for user, (_, items) in enumerate(groups):

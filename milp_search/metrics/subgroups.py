@@ -6,7 +6,8 @@
   order decides, which goes by activity; so the two never share a user where there are two.
 - `cvar`, `cvar1` to `cvar99`: conditional value at risk, the mean over the worst 25 (or so many)
   per cent of the users, worst in the metric's own direction. Each user's value is the metric over
-  that user's predictions alone; for `macro_f1` that is low for users who meet few labels.
+  that user's predictions alone; for `macro_f1` that is low for users who meet few labels. Users of
+  whom a judge has scored nothing are left out.
 
 A metric that is no mean over users (`macro_f1`, `rmse`) is computed anew from the predictions of
 the part.
@@ -14,11 +15,11 @@ the part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from milp_search.core.errors import SpecError
+from milp_search.core.errors import NothingScored, SpecError
 from milp_search.core.records import PersonalizationTask, Predictions
 from milp_search.core.trial import Measurement
 from milp_search.metrics.metric import Metric
@@ -94,9 +95,32 @@ def _over_part(metric: Metric, users: Users, predictions: Predictions) -> Measur
 
 
 def _over_tail(metric: Metric, share: float, predictions: Predictions) -> Measurement:
-    users = [user for user, _ in by_user(predictions)]
-    values = [metric.compute(predictions.of([user])).mean for user in users]
-    return conditional_value_at_risk(values, share, metric.direction)
+    values: list[float | None] = [_alone(metric, own) for own in _user_by_user(predictions)]
+    scored = [value for value in values if value is not None]
+    if not scored:
+        return metric.compute(predictions)  # which says what is missing
+    found = conditional_value_at_risk(scored, share, metric.direction)
+    return found if len(scored) == len(values) else replace(found, per_user=())
+
+
+def _alone(metric: Metric, own: Predictions) -> float | None:
+    """Returns the metric of a user's predictions, None where a judge has scored none of them."""
+    try:
+        return metric.compute(own).mean
+    except NothingScored:
+        return None
+
+
+def _user_by_user(predictions: Predictions) -> Iterator[Predictions]:
+    """Yields each user's predictions as those of a task of this user alone."""
+    targets = {target.user: target for target in predictions.task.targets}
+    for user, items in by_user(predictions):
+        yield replace(
+            predictions,
+            items=tuple(items),
+            histories={user: predictions.histories[user]} if user in predictions.histories else {},
+            task=replace(predictions.task, targets=(targets[user],)),
+        )
 
 
 def _by_activity(task: PersonalizationTask) -> list[str]:

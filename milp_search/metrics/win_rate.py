@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
-from milp_search.core.errors import MeasurementError
+from milp_search.core.errors import MeasurementError, NothingScored
 from milp_search.core.judged import HIGHEST, LOWEST, PairScore
 from milp_search.core.records import Prediction, Predictions
 from milp_search.core.trial import Measurement
@@ -24,7 +24,8 @@ def win_rate(predictions: Predictions) -> Measurement:
     """Returns the share of queries whose answer a model prefers to the rival's.
 
     A tie is no win; per user over the queries of which both answers have a score, then the mean
-    over users.
+    over users who have any. Without some users, `per_user` is empty: their places are unknown to
+    who compares trials user by user.
 
     Source: MiLP, section 4.1.
     """
@@ -171,16 +172,18 @@ Scores = tuple[int | None, int | None]
 def _win_rate(predictions: Predictions, kind: str) -> Measurement:
     wins: list[float] = []
     asked = 2 * len(predictions.items)
-    for _, items in by_user(predictions):
+    users = by_user(predictions)
+    for _, items in users:
         pairs = _decided(_scores(_pair(item, kind)) for item in items) if items else []
         if pairs:
             wins.append(float(np.mean([mine > other for mine, other in pairs])))
     if not wins:
-        raise MeasurementError(
+        raise NothingScored(
             f"expected scores of the judge, got {asked} answers without a pair of whole numbers "
             f"from {LOWEST} to {HIGHEST} among them"
         )
-    return mean_over_users(wins)
+    rate = mean_over_users(wins)
+    return rate if len(wins) == len(users) else replace(rate, per_user=())
 
 
 def _pairs(predictions: Predictions) -> list[PairScore]:
@@ -218,7 +221,7 @@ def _sign(mine: int | None, other: int | None) -> int:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Returns the mean; raises MeasurementError if there is nothing to take it over."""
+    """Returns the mean; raises NothingScored if there is nothing to take it over."""
     if not values:
-        raise MeasurementError("expected scores of the judge to compare, got none")
+        raise NothingScored("expected scores of the judge to compare, got none")
     return float(np.mean(values))

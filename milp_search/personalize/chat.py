@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from milp_search.adapters.text_embedding import tfidf_vectors
+from milp_search.adapters.text_embedding import tfidf_embedding, tfidf_vectors
 from milp_search.core.chat import ChatModel, ChatRequest, Message, counted_tokens
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.records import (
@@ -31,6 +31,12 @@ from milp_search.personalize.chat_memories import (
 from milp_search.personalize.chat_prompts import Prompts, fenced
 from milp_search.personalize.communities import communities, profile_vectors
 from milp_search.personalize.retrieval import held_out_rankings, random_places
+from milp_search.personalize.topics import (
+    nearest_topics,
+    topic_centres,
+    training_responses,
+    with_topics,
+)
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,20 @@ class ChatRun:
     seed: int
 
 
-def chat_predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> Predictions:
+def chat_predictions(
+    run: ChatRun, queries: Sequence[Sequence[Interaction]], *, topics: bool = False
+) -> Predictions:
     """Returns what the model answers to each target's queries, which are in the task's order.
 
     Such a model tells no likelihoods: losses are NaN.
+
+    Args:
+        run: What is evaluated.
+        queries: Of each target.
+        topics: Whether answers are given their topics, in a task of texts.
+
+    Returns:
+        The predictions, with what was asked for beside them.
     """
     memories = chat_memories(run)
     asked = [
@@ -75,7 +91,10 @@ def chat_predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> 
     ]  # fmt: skip
     histories = {user.user: user.history for user in run.task.targets}
     share = None if memories.tokens is None else memories.tokens / max(len(items), 1)
-    return Predictions(tuple(items), run.task, histories, memory_share=share)
+    found = Predictions(tuple(items), run.task, histories, memory_share=share)
+    if topics and run.task.kind == "text":
+        found = with_topics(found, *_topics(run.task, [item.generated or "" for item in items]))
+    return found
 
 
 def tplp_predictions(run: ChatRun, queries: Sequence[Sequence[Interaction]]) -> Predictions:
@@ -144,6 +163,14 @@ def answer_request(
     else:
         text = prompts.filled("answer", **values)
     return ChatRequest((Message("user", text),), max_tokens=run.max_new_tokens)
+
+
+def _topics(task: PersonalizationTask, texts: Sequence[str]) -> tuple[list[int | None], int]:
+    """Returns the topic of each text and how many there are; see `topic_centres`."""
+    responses = training_responses(task.targets)
+    embed = tfidf_embedding(responses)  # there is no base model to embed with
+    centres = topic_centres(embed(responses))
+    return nearest_topics(texts, embed, centres), len(centres) - 1
 
 
 def _groups(run: ChatRun) -> list[list[int]]:

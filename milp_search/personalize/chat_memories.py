@@ -100,11 +100,14 @@ def evolving_memories(
 
 
 def entry_texts(items: Sequence[Interaction], prompts: Prompts) -> list[str]:
-    """Returns entries as they stand in prompts."""
-    return [
-        prompts.filled("entry", query=fenced(item.query), response=fenced(item.response))
-        for item in items
-    ]
+    """Returns entries as they stand in prompts; one too long for a prompt has its texts cut."""
+    room = PROMPT_CHARACTERS - len(prompts.filled("entry", query="", response=""))
+    texts = []
+    for item in items:
+        query, response = fenced(item.query), fenced(item.response)
+        query = query[: max(room - len(response), room // 2)]
+        texts.append(prompts.filled("entry", query=query, response=response[: room - len(query)]))
+    return texts
 
 
 def in_chunks(texts: Sequence[str], most: int = PROMPT_CHARACTERS) -> Iterator[str]:

@@ -30,7 +30,7 @@ def malp(run: Run) -> Trained:
     Source: Zhang et al. 2023 (MaLP), as used in MiLP, section 3.2.
     """
     users = run.task.targets
-    count = max(run.plan.retrieved_items, 1)
+    count = run.plan.retrieved_items
     memories = [Memory(user.history) for user in users]
     profiles = run_profiles(run)
     examples = [

@@ -132,8 +132,13 @@ def run_training_examples(run: Run) -> list[tuple[Example, ...]]:
     return _with_items(run, histories, "itself", rankings, drawn)
 
 
-def run_held_out_examples(run: Run, queries: Histories) -> list[tuple[Example, ...]]:
-    """Returns each target's queries with the plan's k items; see `held_out_examples`."""
+def run_held_out_examples(
+    run: Run, queries: Histories, profiles: Sequence[str] | None = None
+) -> list[tuple[Example, ...]]:
+    """Returns each target's queries with the plan's k items; see `held_out_examples`.
+
+    `profiles` are the targets' profile texts, where they are known already.
+    """
 
     def rankings(depth: int) -> list[np.ndarray]:
         pairs = zip(_histories(run), queries, strict=True)
@@ -145,16 +150,18 @@ def run_held_out_examples(run: Run, queries: Histories) -> list[tuple[Example, .
             for user, asked in zip(run.task.targets, queries, strict=True)
         ]
 
-    return _with_items(run, queries, _digest(queries), rankings, drawn)
+    return _with_items(run, queries, _digest(queries), rankings, drawn, profiles)
 
 
 Rankings = Callable[[int], list[np.ndarray]]
 
 
 def _with_items(
-    run: Run, asked: Histories, name: str, ranked: Rankings, drawn: Rankings
-) -> list[tuple[Example, ...]]:
+    run: Run, asked: Histories, name: str, ranked: Rankings, drawn: Rankings,
+    profiles: Sequence[str] | None = None,
+) -> list[tuple[Example, ...]]:  # fmt: skip
     """Returns each user's items as examples; all users' rankings are one entry of the cache."""
+    profiles = run_profiles(run) if profiles is None else profiles
     histories, k = _histories(run), run.plan.retrieved_items
     by_chance = run.plan.retrieval == "random"
     cache = None if by_chance else run.cache
@@ -170,7 +177,7 @@ def _with_items(
     return [
         examples_with_items(items, history, table[first:last, :k], profile)
         for items, history, (first, last), profile in zip(
-            asked, histories, borders, run_profiles(run), strict=True
+            asked, histories, borders, profiles, strict=True
         )
     ]
 

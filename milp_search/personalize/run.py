@@ -20,6 +20,7 @@ from milp_search.personalize.p2p import p2p
 from milp_search.personalize.per_pcs import per_pcs
 from milp_search.personalize.retention import retention_costs
 from milp_search.personalize.reuse import run_held_out_examples, run_topics
+from milp_search.personalize.topics import with_topics
 from milp_search.personalize.tplp import tplp
 from milp_search.personalize.uelp import uelp
 
@@ -93,17 +94,11 @@ def answer(
     ]
     found = Predictions(tuple(items), run.task, {user.user: user.history for user in users})
     if topics and run.task.kind == "text":
-        found = _with_topics(run, found)
+        topics_of, count = run_topics(run, [item.generated or "" for item in found.items])
+        found = with_topics(found, topics_of, count)
     if retention:
         found = replace(found, retention=retention_costs(run, trained.stacks, queries))
     return found
-
-
-def _with_topics(run: Run, predictions: Predictions) -> Predictions:
-    numbers, count = run_topics(run, [item.generated or "" for item in predictions.items])
-    items = zip(predictions.items, numbers, strict=True)
-    told = tuple(replace(item, topic=number) for item, number in items)
-    return replace(predictions, items=told, topics=count)
 
 
 def _by_stacks(

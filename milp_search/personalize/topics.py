@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -18,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from milp_search.adapters.text_embedding import Embed
-from milp_search.core.records import UserTask
+from milp_search.core.records import Predictions, UserTask
 
 _TOPICS = 10  # ours: the paper gives no number; LaMP's label sets are of this order (15, 15, 5)
 _RESPONSES = 2_000  # ours: what topics are found in; more make k-means slow and change little
@@ -59,6 +60,14 @@ def nearest_topics(texts: Sequence[str], embed: Embed, centres: np.ndarray) -> l
     distances = (topics**2).sum(axis=1) - 2 * _directions(embed(told), mean) @ topics.T
     nearest = iter(distances.argmin(axis=1).tolist())
     return [next(nearest) if text.strip() else None for text in texts]
+
+
+def with_topics(predictions: Predictions, topics: Sequence[int | None], count: int) -> Predictions:
+    """Returns predictions of which each carries its topic, one of so many."""
+    told = [
+        replace(item, topic=topic) for item, topic in zip(predictions.items, topics, strict=True)
+    ]
+    return replace(predictions, items=tuple(told), topics=count)
 
 
 def _directions(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -116,6 +116,8 @@ def saas_nehvi_generation_strategy(
 
     Both nodes ask the proposers that a study asks. Plans that build the same network are never
     proposed twice. A completed trial whose data are missing, NaN or infinite counts as failed.
+    The strategy is a function of the experiment's trials. Ax cannot write it to JSON; save the
+    experiment alone (`ax.storage`), and make the strategy anew for it: it goes on as it would have.
 
     Args:
         space: The search space.
@@ -230,7 +232,9 @@ def ax_trials(experiment: Experiment, data: Data, measured: Sequence[str]) -> li
     for ax_trial, arm in _arms(experiment):
         measurements = found.get((ax_trial.index, arm.name), {})
         status = _STATUSES.get(ax_trial.status, TrialStatus.ABANDONED)
-        if status is TrialStatus.COMPLETED and not measurements.keys() >= set(measured):
+        if any(arm.name == other.name for other in ax_trial.abandoned_arms):
+            status = TrialStatus.ABANDONED
+        elif status is TrialStatus.COMPLETED and not measurements.keys() >= set(measured):
             status = TrialStatus.FAILED
         trials.append(
             Trial(len(trials), Arm(arm.parameters), status=status, measurements=measurements)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Set
-from typing import final
+from typing import Any, Self, final
 
 import numpy as np
 
@@ -67,9 +67,14 @@ class UnseenPlans:
         seed: int,
         allowed: Callable[[Candidate], bool] = lambda candidate: True,
     ):
+        self._sequence = (domain, draws, seed)
         self._rest, self._allowed = _sequence(domain, draws, seed), allowed
         self._found: dict[str, Candidate] = {}
         self._spare: dict[str, Candidate] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Returns the plans from the beginning; each call of `first` says which were seen."""
+        return type(self)(*self._sequence, self._allowed)
 
     def first(self, count: int, seen: Set[str]) -> list[Candidate]:
         """Returns the first plans that were not seen.

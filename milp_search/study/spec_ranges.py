@@ -56,8 +56,8 @@ def check_ranges(spec: StudySpec, place: Place) -> None:
         shares = f"{spec.data.validation} + {spec.data.test}"
         _refuse(place, "data.test", "validation and test to leave something to train on", shares)
     for position, seed in enumerate(spec.test_seeds):
-        if seed < 0 or seed in spec.test_seeds[:position]:
-            _refuse(place, f"test_seeds.{position}", "a seed of at least 0, each once", seed)
+        if not 0 <= seed < 2**31 or seed in spec.test_seeds[:position]:
+            _refuse(place, f"test_seeds.{position}", "a seed from 0 to below 2^31, each once", seed)
 
 
 def _refuse(place: Place, key: str, expected: str, value: object) -> None:

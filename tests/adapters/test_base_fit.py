@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 
 from adapters.making import EXAMPLES, gpt2, llama, mean_losses, same, weights
 from milp_search.adapters import base_fit
@@ -80,6 +81,19 @@ def test_a_broken_fit_leaves_no_folder_and_the_next_one_succeeds(
     assert not (tmp_path / "base").exists()
     fit_base(llama(), EXAMPLES, settings, 0, tmp_path / "base")
     assert [file.name for file in tmp_path.iterdir()] == ["base"]
+
+
+def test_a_whole_base_in_bfloat16_as_on_a_gpu_is_trained_in_float32(tmp_path: Path) -> None:
+    # So small that bfloat16 would round nearly every step away.
+    settings = replace(SETTINGS, base_training="full", base_learning_rate=1e-5)
+    halved, whole = llama(), llama()
+    halved.model.to(torch.bfloat16)
+    whole.model.to(torch.bfloat16).float()
+    for base, name in ((halved, "halved"), (whole, "whole")):
+        fit_base(base, EXAMPLES, settings, 0, tmp_path / name)
+    found, expected = (load_file(tmp_path / n / "model.safetensors") for n in ("halved", "whole"))
+    assert {weight.dtype for weight in found.values()} == {torch.bfloat16}
+    assert same(found, {name: weight.bfloat16() for name, weight in expected.items()})
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])

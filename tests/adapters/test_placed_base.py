@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from adapters.making import EXAMPLES, gpt2, llama, response_losses, same, weights
+from adapters.making import EXAMPLES, gpt2, llama, model_of, response_losses, same, weights
 from milp_search.adapters.base_model import BaseModel, load_base_model
 from milp_search.adapters.placed_base import PlacedBase, place_base, rebuild_base
 from milp_search.core.errors import ModelError
@@ -49,6 +50,22 @@ def test_bfloat16_weights_go_through_int16_bit_for_bit() -> None:
     for placed in (halved, read_only(place_base(base))):
         assert {array.dtype for array in placed.arrays.values()} == {np.dtype(np.int16)}
         assert same(weights(rebuild_base(placed, "cpu").model), expected)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_tied_weights_travel_once_and_are_tied_again(half: bool) -> None:
+    base = model_of("llama", tie_word_embeddings=True)
+    placed = place_base(base, half=half)
+    sent: list[pickle.PickleBuffer] = []
+    pickle.dumps(placed, protocol=5, buffer_callback=sent.append)
+    bytes_each = 2 if half else 4
+    count = sum(weight.numel() for weight in base.model.parameters())
+    assert sum(buffer.raw().nbytes for buffer in sent) == count * bytes_each
+    assert placed.size_mib == count * bytes_each / 2**20
+    again = rebuild_base(read_only(placed), "cpu").model
+    assert again.lm_head.weight is again.model.embed_tokens.weight
+    base.model.to(torch.bfloat16 if half else torch.float32).float()
+    assert same(weights(again), weights(base.model))
 
 
 @pytest.mark.gpu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from adapters.making import EXAMPLES, gpt2, llama, same, weights
 from milp_search.adapters import job_by_job
 from milp_search.adapters.base_model import BaseModel
+from milp_search.adapters.checkpoints import Checkpoints
 from milp_search.adapters.jobs import Answer, Example, TrainJob
 from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.adapters.soft_prompt import answer_softly, fit_encoder
@@ -172,3 +174,13 @@ def test_without_examples_it_stays_as_drawn_and_answers() -> None:
     (found,) = answer_softly(TRAINER, encoder, EXAMPLES[:1], [torch.zeros(0, 1)], generate=True)
     assert found.tokens == 5
     assert answer_softly(TRAINER, encoder, (), (), generate=True) == []
+
+
+def test_of_a_past_no_more_is_kept_than_the_encoder_reads(tmp_path: Path) -> None:
+    """The 40 items of the last past and the latest 32 of them are one checkpoint."""
+    checkpoints = Checkpoints.open(tmp_path, "base", None)
+    first = fit_encoder(TRAINER, JOB, PASTS, checkpoints)
+    latest = [past[-32:] for past in PASTS]
+    again = fit_encoder(TRAINER, JOB, latest, checkpoints)
+    assert torch.equal(first(PASTS), again(PASTS))
+    assert len([*(tmp_path / "networks").iterdir()]) == 1

@@ -18,6 +18,7 @@ from milp_search.adapters.text_embedding import (
     tfidf_vectors,
 )
 from milp_search.core.errors import ModelError
+from milp_search.core.heartbeat import heard_by
 from milp_search.core.settings import TrainingSettings
 
 TEXTS = ["red apple pie", "apple pie with cream", "engine oil", "motor engine", ""]
@@ -81,16 +82,29 @@ def test_a_model_that_cannot_be_read_is_refused() -> None:
         text_embedding(trainer)(TEXTS)
 
 
-def test_a_sentence_model_gives_the_normalised_mean_of_its_last_states(tmp_path: Path) -> None:
+def sentence_model(folder: Path) -> str:
+    """Writes a tiny random sentence model and returns its name."""
     tokenizer: Any = llama().tokenizer
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=16,
     )  # fmt: skip
-    BertModel(config).eval().save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    vectors = sentence_vectors(str(tmp_path), TEXTS)
+    BertModel(config).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_sentence_model_gives_the_normalised_mean_of_its_last_states(tmp_path: Path) -> None:
+    name = sentence_model(tmp_path)
+    vectors = sentence_vectors(name, TEXTS)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     for text, vector in zip(TEXTS[:4], vectors, strict=False):
         # Alone, without padding, a text has the same vector.
-        np.testing.assert_allclose(sentence_vectors(str(tmp_path), [text])[0], vector, atol=1e-5)
+        np.testing.assert_allclose(sentence_vectors(name, [text])[0], vector, atol=1e-5)
+
+
+def test_a_sentence_model_gives_a_sign_of_life_with_each_pass_of_32_texts(tmp_path: Path) -> None:
+    beats: list[None] = []
+    with heard_by(lambda: beats.append(None)):
+        sentence_vectors(sentence_model(tmp_path), ["a text"] * 65)
+    assert len(beats) == 3

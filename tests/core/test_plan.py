@@ -42,3 +42,9 @@ def test_plans_of_earlier_stores_are_read() -> None:
     for name in ("global_users", "global_periods", "seed", "retrieval"):
         del old[name]
     assert plan_from_dict(old) == PLAN
+
+
+def test_malp_without_items_is_malp_with_one() -> None:
+    none, one = (TrialPlan("malp", AdapterPlan((4, 4)), 0, 0, count) for count in (0, 1))
+    assert none.canonical(METHODS["malp"]) == one.canonical(METHODS["malp"])
+    assert none.canonical(METHODS["oppu"]).retrieved_items == 0

@@ -63,6 +63,21 @@ def test_the_labels_of_a_classification_are_its_distinct_responses(tmp_path: Pat
     assert (population.kind, population.labels) == ("classification", ("no", "yes"))
 
 
+def test_labels_that_differ_in_case_alone_are_one(tmp_path: Path) -> None:
+    lines = [line("a", n, response=label) for n, label in enumerate(["Art", "sports", "art"])]
+    population = read(write_lines(tmp_path / "x.jsonl", lines), task="classification")
+    assert population.labels == ("Art", "sports")
+    assert [item.response for item in population.users[0].history] == ["Art", "sports", "Art"]
+
+
+def test_long_numbers_are_different_users(tmp_path: Path) -> None:
+    numbers = [1000001.0, 1000002.0, 10000003, 0.1234567]
+    lines = [line("a", n, user_id=number) for n, number in enumerate(numbers)]
+    population = read(write_lines(tmp_path / "x.jsonl", lines))
+    users = [user.user for user in population.users]
+    assert users == ["1000001", "1000002", "10000003", "0.1234567"]
+
+
 def test_a_lone_surrogate_does_not_get_into_the_texts(tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text(r'{"user_id": "a", "query": "q\ud800", "response": "r"}')

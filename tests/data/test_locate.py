@@ -115,6 +115,15 @@ def test_ambiguous_data_are_refused_with_a_list(folder: Path) -> None:
         found(folder)
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("~nobody-of-this-name/x", "Could not determine home"), ("x" * 300, "File name too long")],
+)
+def test_a_path_that_cannot_be_looked_at_is_refused(path: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"expected a path that can be read, got: {message}"):
+        locate(DataSettings(path))
+
+
 def test_missing_data_are_refused_with_a_list(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"for the task 'LaMP_3', got jsonl: .*; lamp \(task LaMP"):
         found(folder, "LaMP_3")

@@ -71,3 +71,13 @@ def test_a_bad_dialogue_is_refused_with_its_place(
 def test_a_file_without_dialogues_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1:1: expected at least one dialogue"):
         read(tmp_path)
+
+
+def test_a_file_beside_its_cleaned_copy_is_refused(tmp_path: Path) -> None:
+    names = ("dialogues_1.json", "dialogues_1_cleaned.json", "dialogues_2.json")
+    files = tuple(write_json(tmp_path / name, [dialogue(("u", "a"))]) for name in names)
+    both = r"_cleaned\.json: expected dialogues once, got dialogues_1\.json and dialogues_1_cleaned"
+    with pytest.raises(DataError, match=both):
+        read_malp(Source("malp", files), DataSettings(str(tmp_path)))
+    users = read_malp(Source("malp", files[1:]), DataSettings(str(tmp_path))).users
+    assert [user.user for user in users] == ["dialogues_1_0000", "dialogues_2_0000"]

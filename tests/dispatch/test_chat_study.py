@@ -59,6 +59,7 @@ endpoint: {{model: tiny, base_url: {url}, attempts: 2{more}}}
 objectives:
   - {{metric: rouge_l, direction: maximize, reference: -0.1}}
   - {{metric: token_cost, direction: minimize, reference: 100000}}
+metrics: [diversity]
 proposer: random
 initial_trials: 2
 budget: {{trials: {trials}}}
@@ -143,7 +144,7 @@ def test_a_study_ends_in_a_front_of_quality_and_token_cost(
         assert [trial.status for trial in study.trials] == [TrialStatus.COMPLETED] * 3
         assert study.front()
         for trial in study.trials:
-            assert set(trial.measurements) == {"rouge_l", "token_cost", *PAID[:2]}
+            assert set(trial.measurements) == {"rouge_l", "token_cost", "diversity", *PAID[:2]}
         page = render_report(study)
         lines = account_lines(out, load_study_spec(out / "study.yaml"))
     spent = json.loads((out / "tokens.json").read_text())["spent"]
@@ -313,8 +314,8 @@ def test_a_plan_whose_prompts_are_too_long_for_the_server_fails(tmp_path: Path) 
 def test_a_judge_that_refuses_what_it_is_to_judge_fails_no_trial(tmp_path: Path) -> None:
     with serving(*[short] * 99) as server, serving(*[refuse_longer_than(9)] * 99) as judge:
         file = study_file(tmp_path, server)
-        more = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}\n"
-        file.write_text(file.read_text() + more)
+        judged = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}"
+        file.write_text(file.read_text().replace("metrics: [diversity]", judged))
         spec = load_study_spec(file)
         with pytest.raises(EndpointError, match="expected referee to answer every question"):
             ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=0),))
@@ -387,8 +388,8 @@ def test_a_disk_that_is_full_now_and_then_fails_no_trial(
     with serving() as server, serving() as judge:
         server.default, judge.default = short, seven
         file = study_file(tmp_path, server)
-        more = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}\n"
-        file.write_text(file.read_text() + more)
+        judged = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}"
+        file.write_text(file.read_text().replace("metrics: [diversity]", judged))
         spec = load_study_spec(file)
         (outcome,) = ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=0),))
     assert outcome.failure is None

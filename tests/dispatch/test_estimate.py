@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from dispatch.small_study import small_study
 from milp_search.adapters.base_model import BaseModel, load_base_model
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.records import Interaction, PersonalizationTask, UserTask
 from milp_search.core.settings import TrainingSettings
+from milp_search.dispatch import dry_run
+from milp_search.dispatch.drive import prepare
 from milp_search.dispatch.dry_run import sample_plans
 from milp_search.dispatch.estimate import estimate, forward_tokens, seconds_per_token
 from milp_search.space.space_file import load_search_space
@@ -58,3 +61,20 @@ def test_sampled_plans_are_the_same_each_time() -> None:
     plans = sample_plans(space, "milp_logo", 8)
     assert plans == sample_plans(space, "milp_logo", 8)
     assert len({plan.fingerprint() for plan in plans}) > 30
+
+
+def test_a_dry_run_times_the_base_on_the_device_of_the_workers(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(*_: object, device: str, **__: object) -> BaseModel:
+        asked.append(device)
+        return base
+
+    monkeypatch.setattr(dry_run, "load_base_model", load)
+    for gpus in (0.0, 1.0):
+        changes = {"dispatch.device": "auto", "dispatch.gpus_per_trial": gpus}
+        prepared = prepare(load_study_spec(small_study(tmp_path), changes))
+        dry_run.print_dry_run(prepared, Console(quiet=True))
+    assert asked == ["cpu", "auto"]

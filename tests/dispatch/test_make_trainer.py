@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from adapters.chatting import chat_llama
@@ -19,6 +22,7 @@ from milp_search.adapters.peft_trainer import PeftTrainer
 from milp_search.adapters.reusing_trainer import ReusingTrainer
 from milp_search.core.settings import TrainingSettings
 from milp_search.core.trial import Objective
+from milp_search.dispatch import make_trainer as making
 from milp_search.dispatch.make_trainer import make_cache, make_trainer, reading
 from milp_search.study.spec import DispatchSettings, StudySpec
 
@@ -77,3 +81,38 @@ def test_an_encoder_has_a_trainer_of_its_own_whatever_the_study_says(tmp_path: P
     assert isinstance(trainer.inner, EncoderTrainer)
     assert trainer.inner.choices == ("comedy", "drama")
     assert trainer.base_fingerprint == text_fingerprint(base, ["comedy", "drama"])
+
+
+@pytest.fixture
+def given_mib(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float | None]:
+    """Returns what tells the memory that a packed trainer is given; the GPU has 8 GiB free."""
+
+    def told(_: Any, __: Any, *, memory_mib: float | None, spill: Any) -> SimpleNamespace:
+        return SimpleNamespace(memory_mib=memory_mib)
+
+    def of(place: str = "cuda", **settings: Any) -> float | None:
+        base = replace(llama(), device=torch.device(place))
+        found: Any = make_trainer(base, spec(**settings))
+        given: float | None = found.memory_mib
+        return given
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**33, 2**33))
+    monkeypatch.setattr(making, "PackedTrainer", told)
+    return of
+
+
+def test_workers_that_are_all_on_one_gpu_share_what_is_free_there(
+    given_mib: Callable[..., float | None],
+) -> None:
+    assert given_mib(device="cuda", parallel=4) == 2048
+    assert given_mib(gpus_per_trial=0.25, parallel=4) == 2048
+    # None is all that is free when it is looked at.
+    assert given_mib(gpus_per_trial=1.0, parallel=4) is None
+    assert given_mib(device="cuda", local=True, parallel=4) is None
+
+
+def test_the_adapters_of_a_pack_have_their_half_of_main_memory_and_nothing_of_a_gpus(
+    given_mib: Callable[..., float | None],
+) -> None:
+    assert given_mib("cpu", memory_gib=3.0) == 1536
+    assert given_mib("cuda", memory_gib=3.0, gpus_per_trial=1.0) == 3072

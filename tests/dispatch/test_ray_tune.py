@@ -24,6 +24,7 @@ from milp_search.core.errors import ModelError
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement
 from milp_search.dispatch.jobs import Job, Outcome, Pack, RunPack
+from milp_search.dispatch.lost_gpu import LostGpuError
 from milp_search.dispatch.ray_session import ray_session
 from milp_search.dispatch.ray_trials import _slim
 from milp_search.dispatch.ray_tune import RayError, RaySettings, run_with_ray
@@ -57,13 +58,15 @@ class Worker:
             raise KeyError("no such thing")
         if job.seed == DIE and job.attempt == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+        if job.seed == LOSE_GPU and job.attempt == 0:
+            raise LostGpuError("expected the GPU to go on, got an illegal memory access")
         time.sleep(max(0, job.seed) / 1000)
         self._write(f"{job.name} {started} {time.monotonic()}")
         loss = Measurement(job.trial / 3, 0.25, (0.1, job.trial / 7))
         return Outcome({"loss": loss}, None, 1.5, size, {"global_adapters": (1, 2)})
 
 
-RAISE, DIE = -1, -2
+RAISE, DIE, LOSE_GPU = -1, -2, -3
 
 
 @dataclass
@@ -72,8 +75,8 @@ class Phases:
 
     `pack` jobs go together.
 
-    A job's seed is its length in milliseconds, RAISE or DIE. Between two lists there is nothing to
-    hand out for `rest_s`.
+    A job's seed is its length in milliseconds, RAISE, DIE or LOSE_GPU. Between two lists there is
+    nothing to hand out for `rest_s`.
     """
 
     phases: list[list[Job]]
@@ -216,10 +219,11 @@ def test_the_driver_is_called_between_events(
     assert gaps[len(gaps) // 2] < 0.2
 
 
-def test_a_killed_worker_is_a_lost_worker_and_the_study_goes_on(
-    session: None, tmp_path: Path
+@pytest.mark.parametrize("end", [DIE, LOSE_GPU], ids=["killed", "without its GPU"])
+def test_a_worker_that_ends_is_a_lost_worker_and_the_study_goes_on(
+    end: int, session: None, tmp_path: Path
 ) -> None:
-    source = Phases([jobs(DIE, 10, 10, 10)], pack=2)
+    source = Phases([jobs(end, 10, 10, 10)], pack=2)
     run_with_ray(source, make_runner=Worker(tmp_path), settings=SETTINGS)
     failures = {(job.trial, job.attempt): o.failure for job, o in source.ended}
     # Each job of the pack has lost an attempt; those of the other pack have not.

@@ -14,6 +14,7 @@ from milp_search.core.arm import Arm
 from milp_search.core.errors import SpecError, StudyError
 from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement, Objective, Trial, TrialStatus
+from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.progress import Progress, clock, progress_line
 from milp_search.dispatch.show import (
     check_file,
@@ -112,6 +113,28 @@ def test_a_study_without_adapters_cannot_be_exported(tmp_path: Path) -> None:
         assert study.trial(trial.index).status is TrialStatus.COMPLETED
     with pytest.raises(StudyError, match="no adapters to export"):
         copy_adapters(tmp_path / "study", tmp_path / "to")
+
+
+def test_adapters_are_exported_to_another_folder_only(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with study_of_two_layers(folder) as study:
+        trial = study.ask()
+        study.tell(trial.index, {"loss": 2.0, "rouge_l": 0.5})
+    source = adapters_folder(folder, trial.index)
+    (source / "local").mkdir(parents=True)
+    (source / "manifest.json").write_text("{}")
+    (copy,) = copy_adapters(folder, tmp_path / "to")
+    assert (copy / "manifest.json").read_text() == "{}"
+    with pytest.raises(StudyError, match="another folder than the study's own"):
+        copy_adapters(folder, tmp_path / "to" / ".." / "study")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match=r"cannot copy the adapters to .*: Not a directory"):
+        copy_adapters(folder, tmp_path / "file")
+    blocked = tmp_path / "blocked"
+    (blocked / source.relative_to(folder)).mkdir(parents=True)
+    (blocked / source.relative_to(folder) / "local").write_text("")
+    with pytest.raises(StudyError, match=r"cannot copy the adapters to .*: .*File exists"):
+        copy_adapters(folder, blocked)
 
 
 def test_a_file_is_checked_as_what_it_is(tmp_path: Path) -> None:

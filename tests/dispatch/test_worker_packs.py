@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from adapters.making import llama
 from dispatch.counting_trainer import CountingTrainer, train_job
@@ -17,6 +20,7 @@ from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Measurement
 from milp_search.dispatch import worker
 from milp_search.dispatch.jobs import Job, outcome_from_dict
+from milp_search.dispatch.lost_gpu import LostGpuError
 from milp_search.dispatch.worker import RunnerFactory, TrialRunner, shares
 from milp_search.personalize.method import Run, Trained
 from milp_search.study.spec_file import load_study_spec
@@ -137,3 +141,65 @@ def test_a_runner_that_was_given_the_base_reads_none(
     made = run.__self__  # type: ignore[attr-defined]
     assert made.base.fingerprint == base.fingerprint
     assert made._base_stage() == {"mode": "none", "folder": "../../base-1"}
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_worker_without_a_gpu_of_its_own_computes_on_the_cpu_of_a_machine_with_one(
+    placed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray leaves such a worker what it sees.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    file = small_study(tmp_path)
+    file.write_text(file.read_text().replace("device: cpu", "device: auto"))
+    run = RunnerFactory(tmp_path, place_base(llama()) if placed else None)()
+    base = run.__self__.base  # type: ignore[attr-defined]
+    assert (base.device.type, base.model.dtype) == ("cpu", torch.float32)
+
+
+def test_a_failure_that_takes_the_gpu_with_it_is_no_trials(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access\nCompile with")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(LostGpuError, match=r"got: CUDA error: an illegal memory access\n .*resume"):
+        runner.run((job(0, 1), job(1, 13)))
+    # What had ended well stays; the other's end is open, and its cause in the log.
+    results = runner.folder / "results"
+    assert [path.name for path in results.iterdir()] == ["test-00000-seed0-0.json"]
+    assert "--- test-00001-seed0-0\n" in (runner.folder / "log.txt").read_text()
+    runner.run((job(2, 1), job(3, 2)))
+
+
+def test_a_failure_that_leaves_the_gpu_alone_is_the_trials(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    (outcome,) = runner.run((job(0, 13),))
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "exception"
+
+
+def test_what_a_failed_job_held_is_gone_when_memory_is_given_back(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    left: list[torch.Tensor | None] = []
+
+    def train(run: Run) -> Trained:
+        tensor = torch.zeros(1)
+        held.append(weakref.ref(tensor))
+        raise MemoryError
+
+    def free_memory() -> None:
+        gc.collect()
+        left.extend(reference() for reference in held)
+
+    monkeypatch.setattr(worker, "train", train)
+    monkeypatch.setattr(worker, "free_memory", free_memory)
+    runner.run((job(0, 1), job(1, 2)))
+    assert left == [None, None]

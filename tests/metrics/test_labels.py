@@ -37,6 +37,13 @@ def test_macro_f1_by_hand() -> None:
     assert measurement.sem is None
 
 
+def test_labels_that_differ_in_case_alone_are_one() -> None:
+    answers = {"a": [("red", "RED"), ("Red", "green")]}
+    measurement = macro_f1(predictions(answers, "classification", ("Red", "red", "green")))
+    # red: tp 1, fn 1, F1 = 2/3. green: fp 1, F1 = 0.
+    assert measurement.mean == pytest.approx((2 / 3 + 0) / 2)
+
+
 @hypothesis.settings(deadline=None)
 @given(
     st.lists(

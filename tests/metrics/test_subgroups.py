@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from metrics.making import Pair, predictions
-from milp_search.core.errors import SpecError
+from milp_search.core.errors import MeasurementError, SpecError
+from milp_search.core.judged import PairScore
 from milp_search.core.records import Interaction, PersonalizationTask, Predictions, UserTask
 from milp_search.core.trial import Measurement
 from milp_search.metrics.labels import macro_f1
@@ -139,3 +140,21 @@ def test_a_misspelt_part_is_refused_with_a_suggestion() -> None:
 def test_the_parts_that_can_be_named_are_known() -> None:
     for name in ("cold_start", "high_activity", "cvar", "cvar1", "cvar99"):
         check_subgroup(name)
+
+
+def test_the_tail_is_that_of_the_users_whom_a_judge_has_scored() -> None:
+    scores = {"a": (9, 1), "b": (1, 9), "c": (None, 1), "d": (9, 1), "e": (9, 1)}
+    made = predictions({user: [("", "x")] for user in scores})
+    judged = replace(
+        made,
+        items=tuple(
+            replace(item, judged={"model": PairScore(*scores[item.user])}) for item in made.items
+        ),
+    )
+    found = measure(judged, ["win_rate", "win_rate@cvar50"])
+    assert found["win_rate"].mean == 0.75
+    # Two of a, b, d and e: b, who loses, and one who wins.
+    assert found["win_rate@cvar50"].mean == 0.5
+    assert found["win_rate@cvar50"].per_user == ()
+    with pytest.raises(MeasurementError, match="got 2 answers without a pair"):
+        measure(judged.of(["c"]), ["win_rate@cvar50"])

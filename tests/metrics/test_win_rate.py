@@ -61,7 +61,8 @@ def test_a_win_is_a_higher_score_and_a_tie_is_none() -> None:
 
 def test_answers_that_are_no_score_are_counted_and_left_out() -> None:
     found = judged((9, 1), (None, 1), (2, None), users="abc")
-    assert win_rate(found).per_user == (1.0,)
+    # Which of the users it is cannot be told from the values.
+    assert win_rate(found) == Measurement(1.0, None, ())
     assert judge_unparsable(found).mean == pytest.approx(2 / 6)
     again = judged((9, 1), (None, 1), swapped=[(None, None), None])
     assert judge_unparsable(again).mean == pytest.approx(3 / 6)

@@ -194,6 +194,39 @@ def test_of_a_long_history_the_rival_is_asked_with_the_latest() -> None:
     assert len(prompt) < 14_000 + 3_100
 
 
+@pytest.mark.parametrize("word", ["x" * 13_000, "x" * 5_000 + "y" * 3_000])
+def test_an_entry_that_is_too_long_for_a_prompt_is_cut_inside(word: str) -> None:
+    """It is `x...?` with the response `anna-x...`, each of at least 8,000 characters."""
+    long = user("anna", "soup", word)
+    task = replace(TASK, targets=(long,))
+    rival, model = FakeChat(), FakeChat()
+    tplp_predictions(run("chat", rival, task), validation(task))
+    chat_predictions(run("chat_profile", model, task), validation(task))
+    for prompt in (rival.prompts[0], model.prompts[1]):
+        entries = between(prompt, "entries")
+        assert "Query: cooking xxx" in entries
+        assert "Response: anna-xxx" in entries
+        assert entries.count("<entry>") == entries.count("</entry>") == 1
+        assert 11_900 < len(entries) <= 12_000
+
+
+def test_notes_that_a_space_searches_have_lines_to_stand_on() -> None:
+    model = FakeChat()
+    chat_predictions(run("chat_rag", model, profile=True), validation())
+    assert model.limits == [800, 800, 800, 7, 7, 7]
+    assert run("chat_rag", model).plan.summary_lines == 0
+
+
+def test_answers_in_a_task_of_texts_have_topics_where_a_metric_wants_them() -> None:
+    model = FakeChat(lambda prompt: "" if "football" in prompt else "anna-soup, carl-goal")
+    found = chat_predictions(run("chat", model), validation(), topics=True)
+    told = [item.topic for item in found.items]
+    assert told[0] == told[1]
+    assert 0 <= (told[0] or 0) < found.topics == 10
+    assert told[2] is None
+    assert chat_predictions(run("chat", model), validation()).topics == 0
+
+
 def task_with_last_entry(text: str) -> PersonalizationTask:
     """Returns the task whose first user's last entry ends with the text."""
     first, *others = TASK.targets

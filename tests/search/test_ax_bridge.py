@@ -120,6 +120,34 @@ def test_the_sobol_node_has_a_trial_for_each_parameter_where_nobody_says() -> No
     assert criterion.threshold == len(small_space().parameters)
 
 
+def test_a_clone_of_the_strategy_begins_anew() -> None:
+    strategy = saas_nehvi_generation_strategy(
+        small_space(), OBJECTIVES, initial_trials=2, preset="tiny"
+    )
+    experiments = [ax_experiment(small_space(), OBJECTIVES) for _ in range(2)]
+    arms = []
+    for experiment in experiments:
+        for _ in range(2):
+            [[run]] = strategy.gen(experiment, n=1)
+            evaluate(experiment, run)
+        arms.append([trial.arm.parameters for trial in experiment.trials.values()])
+        strategy = strategy.clone_reset()
+    assert arms[0] == arms[1]
+
+
+def test_an_abandoned_arm_of_a_completed_batch_is_no_failure() -> None:
+    experiment = ax_experiment(small_space(), OBJECTIVES)
+    strategy = saas_nehvi_generation_strategy(
+        small_space(), OBJECTIVES, initial_trials=3, preset="tiny"
+    )
+    [[run]] = strategy.gen(experiment, n=2)
+    batch = experiment.new_batch_trial(run).mark_running(no_runner_required=True)
+    batch.mark_arm_abandoned(batch.arms[1].name)
+    batch.mark_completed()
+    found = ax_trials(experiment, experiment.lookup_data(), ["loss"])
+    assert [trial.status for trial in found] == [TrialStatus.FAILED, TrialStatus.ABANDONED]
+
+
 def test_axs_client_drives_it_too() -> None:
     client = Client()
     client.configure_experiment(

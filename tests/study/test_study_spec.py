@@ -240,7 +240,8 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         (LEAST + "dispatch: {trainer: peft}\n", "5:12", "dispatch.trainer: expected 'packed' or"),
         (LEAST + "dispatch: {memory_gib: 0}\n", "5:12", "dispatch.memory_gib: expected"),
         (LEAST + "test_seeds: [1, 1]\n", "5:17", "each once, got 1"),
-        (LEAST + "test_seeds: [-1]\n", "5:14", "a seed of at least 0, each once, got -1"),
+        (LEAST + "test_seeds: [-1]\n", "5:14", "a seed from 0 to below 2"),
+        (LEAST + "test_seeds: [2147483648]\n", "5:14", "31, each once, got 2147483648"),
         (LEAST + "base_precision: 2bit\n", "5:1", "base_precision: expected .*'4bit'"),
         (
             LEAST + "base_precision: 8bit\ntraining: {base_training: lora}\n",

@@ -28,6 +28,8 @@ _GENERATING = 8
 # ours: share of the budget for the lanes' weights and optimiser states, and for prefixes.
 _LANES_SHARE, _PREFIX_SHARE = 0.4, 0.1
 _SAFETY = 0.8
+# What torch says beside its own errors: the host's allocator, CUDA outside torch's, cuBLAS, cuDNN.
+_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 # Bytes of a token's ids, positions and places.
 _PLACES = 64
 
@@ -162,4 +164,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether an error says that memory ran out, on a GPU or on the host."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

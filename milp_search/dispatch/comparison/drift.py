@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from milp_search.adapters.jobs import Adapter
-from milp_search.dispatch.check_base import workers_device
+from milp_search.dispatch.check_base import for_workers
 from milp_search.dispatch.worker import TrialRunner
 from milp_search.personalize.global_chain import global_chains
 from milp_search.space.row_space import RowSpace
@@ -38,10 +38,9 @@ def chain_similarities(folder: Path, label: str) -> list[list[float]]:
         plan, seed = space.rows[label], space.seeds[0]
     if plan.adapter.total_rank == 0:
         return []
-    spec = load_study_spec(folder / SPEC_NAME)
     # The number format is the workers': that of another device would be another base.
-    dispatch = spec.dispatch.model_copy(update={"device": workers_device(spec)})
-    run = TrialRunner(folder, spec.model_copy(update={"dispatch": dispatch})).run_of(plan, seed)
+    spec = for_workers(load_study_spec(folder / SPEC_NAME))
+    run = TrialRunner(folder, spec).run_of(plan, seed)
     chains = [chain for _, chain in global_chains(run)]
     longest = max(map(len, chains))
     squares = [cosines(chain) for chain in chains if len(chain) == longest]

@@ -23,9 +23,10 @@ from milp_search.core.errors import StudyError
 from milp_search.core.records import Interaction
 from milp_search.core.settings import TrainingSettings
 from milp_search.core.trial import Trial
+from milp_search.dispatch.check_base import for_workers
 from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.worker import TrialRunner
-from milp_search.personalize.reuse import run_held_out_examples
+from milp_search.personalize.reuse import run_held_out_examples, run_profiles
 from milp_search.space.row_space import RowSpace
 from milp_search.study.spec_file import SPEC_NAME, load_study_spec
 from milp_search.study.study import Study
@@ -81,6 +82,9 @@ class FrontModel:
         self.name = f"trial-{trial.index}"
         self._runner, self._plan = runner, trial.plan
         self._run = runner.run_of(trial.plan, runner.spec.seed)
+        # Once, as long as the study has them: the trainer's settings become those of the requests,
+        # and its model another thread's.
+        self._profiles = run_profiles(self._run)
         adapters = adapters_folder(folder, trial.index)
         known = read_manifest(adapters)["users"]
         self._stacks: dict[str, tuple[Adapter, ...]] = {
@@ -100,7 +104,7 @@ class FrontModel:
             raise UnknownUser
         asked = Interaction(user, query, "")
         queries = tuple((asked,) if one.user == user else () for one in self._run.task.targets)
-        (example,) = chain(*run_held_out_examples(self._run, queries))
+        (example,) = chain(*run_held_out_examples(self._run, queries, self._profiles))
         return PredictJob((Example(example.prompt, ""),), self._stacks[user])
 
 
@@ -151,7 +155,8 @@ def front_model(folder: Path, index: int | None) -> FrontModel:
             f"trial {trial.index} of {folder} has no adapters: only the front's are kept ({kept})",
             remedy="Choose one of those with --trial.",
         )
-    runner = TrialRunner(folder, load_study_spec(folder / SPEC_NAME))
+    # On another device it would be another base.
+    runner = TrialRunner(folder, for_workers(load_study_spec(folder / SPEC_NAME)))
     return FrontModel(folder, trial, runner)
 
 

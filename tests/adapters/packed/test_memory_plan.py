@@ -85,6 +85,18 @@ def test_memory_that_runs_out_is_known_by_its_error() -> None:
     assert is_out_of_memory(MemoryError())
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: out of memory",
+    ],
+)
+def test_memory_of_a_gpu_that_runs_out_outside_torchs_allocator_is_known_too(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+
+
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), ValueError("x"), OSError(12)])
 def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert not is_out_of_memory(error)
