@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from milp_search.adapters.model_files import require_plain_config, require_safetensors
+from milp_search.adapters.model_files import files_digest, require_plain_config, require_safetensors
 from milp_search.adapters.quantised import loading_options
 from milp_search.adapters.shape import model_shape
 from milp_search.adapters.supported import is_encoder, own_code, require_supported
@@ -167,6 +167,15 @@ def require_weights(name: str) -> None:
     """Raises ModelError if a model's weights are there in a form only that can run code."""
     with _readable(name):
         require_safetensors(name, _source(name))
+
+
+def base_digest(name: str) -> str | None:
+    """Returns 16 hex digits over a model's files, equal for equal files wherever they lie.
+
+    None where its weights are not found. Raises ModelError if a file cannot be read.
+    """
+    with _readable(name):
+        return files_digest(_source(name))
 
 
 def read_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:

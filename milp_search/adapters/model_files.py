@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from milp_search.core.errors import ModelError
@@ -19,6 +20,9 @@ from milp_search.core.model_shape import MAX_LAYERS
 _MAX_CONFIG_MIB = 32
 # ours: no size, length or token id is larger; what is built for one that is fills the memory.
 _MAX_NUMBER = 2**31
+
+# What decides a model's answers, beside its weights.
+_READ = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 _LAYER_COUNT = re.compile(r"(\w+_)?layers?")
 
@@ -73,18 +77,43 @@ def require_safetensors(name: str, source: str) -> None:
             raise _pickled(name, pickled[0])
 
 
-def _shards(source: str) -> list[str]:
-    """Returns the files that a model's index names, none where it has no index."""
-    index = cached_file(
+def files_digest(source: str) -> str | None:
+    """Returns 16 hex digits over the contents of what decides a model's answers.
+
+    That is its configuration, tokenizer and weights; those of a model of the hub are fetched first.
+    It takes a second per GiB. None where weights do not lie where transformers keeps them.
+    """
+    weights = _shards(source) or [SAFE_WEIGHTS_NAME]
+    files = {name: _file(source, name) for name in (*_READ, *weights)}
+    if any(files[name] is None for name in weights):
+        return None
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        if path is not None:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{name} {content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _file(source: str, name: str) -> Path | None:
+    """Returns where a model's file lies, fetched if need be; None where it has none of the name."""
+    path = cached_file(
         source,
-        SAFE_WEIGHTS_INDEX_NAME,
+        name,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
         _raise_exceptions_for_gated_repo=False,
     )
+    return None if path is None else Path(path)
+
+
+def _shards(source: str) -> list[str]:
+    """Returns the files that a model's index names, none where it has no index."""
+    index = _file(source, SAFE_WEIGHTS_INDEX_NAME)
     if index is None:
         return []
-    weights: dict[str, str] = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+    weights: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     return sorted({*weights.values()})
 
 

@@ -72,7 +72,8 @@ class ChatModel(Protocol):
     def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
         """Returns one reply per request, in order.
 
-        Raises EndpointError where one of them cannot be had.
+        Raises EndpointError where one of them cannot be had, QuestionRefused where that is its
+        own fault.
         """
         ...
 
@@ -82,6 +83,10 @@ class EndpointError(InputError):
 
     No trial is at fault: the study stops, and goes on when it is resumed.
     """
+
+
+class QuestionRefused(EndpointError):
+    """A question that the server refuses while it answers others: one that is too long, say."""
 
 
 class BudgetExhausted(EndpointError):

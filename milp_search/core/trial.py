@@ -86,7 +86,7 @@ class Failure:
     """Why a trial ended without measurements.
 
     `kind` is one of `exception`, `out_of_memory`, `non_finite`, `lost_worker`, `lost_driver`,
-    `hang` and `told`.
+    `hang`, `refused` (a question of it, by the model's server) and `told`.
     """
 
     kind: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import final
 
-from milp_search.core.chat import EndpointError
-from milp_search.core.records import PersonalizationTask
+from milp_search.core.chat import EndpointError, QuestionRefused
+from milp_search.core.errors import TrialError
+from milp_search.core.records import Interaction, PersonalizationTask, Predictions
 from milp_search.core.trial import Measurement
 from milp_search.data.load import load_task
 from milp_search.dispatch.answers import kept_answers, payer_of
@@ -26,6 +27,7 @@ from milp_search.metrics.table import measure, metrics_for
 from milp_search.personalize.chat import ChatRun, chat_predictions, tplp_predictions
 from milp_search.personalize.chat_prompts import Prompts, load_prompts
 from milp_search.personalize.run import Split, queries_of
+from milp_search.study.disk_space import until_there_is_space
 from milp_search.study.examples import chosen_examples, write_examples
 from milp_search.study.spec import StudySpec
 
@@ -95,7 +97,7 @@ class ChatRunner:
         metrics = metrics_for(names, self.task.kind)
         topics = any(metric.needs_topics for metric in metrics)
         predictions, of_judge = self.judging.judged(
-            chat_predictions(run, queries, topics=topics),
+            _predictions(run, queries, topics=topics),
             metrics,
             split,
             lambda: tplp_predictions(run, queries),
@@ -109,9 +111,24 @@ class ChatRunner:
         return {**measure(predictions, names), **of_judge, **model.paid()}
 
 
+def _predictions(
+    run: ChatRun, queries: Sequence[Sequence[Interaction]], *, topics: bool
+) -> Predictions:
+    """Returns what the model answers; TrialError if it refuses a question.
+
+    What a plan asks is its own fault, for what it puts into prompts; what a judge and the rival
+    are asked is not.
+    """
+    try:
+        return chat_predictions(run, queries, topics=topics)
+    except QuestionRefused as error:
+        raise TrialError("refused", error.message) from error
+
+
 def study_model(folder: Path, spec: StudySpec, payer: str) -> Metered:
     """Returns a study's model as one job asks it, which pays from the account in the folder."""
     assert spec.endpoint is not None  # the method asks for one, and the study file was checked
     budget = TokenBudget(folder / TOKENS, spec.endpoint.token_budget)
     kept = kept_answers(folder, spec.endpoint)
-    return Metered(Endpoint(spec.endpoint, kept, budget, payer), spec.endpoint)
+    model = Endpoint(spec.endpoint, kept, budget, payer, until_there_is_space)
+    return Metered(model, spec.endpoint)

@@ -17,11 +17,11 @@ from typing import Any
 
 from rich.console import Console
 
-from milp_search.adapters.base_model import read_config, read_shape
+from milp_search.adapters.base_model import base_digest, read_config, read_shape
 from milp_search.adapters.packed.stack import unknown_blocks
 from milp_search.adapters.placed_base import place_base
 from milp_search.adapters.quantised import is_quantised
-from milp_search.core.errors import DataError, DiskFullError, InputError, StudyError
+from milp_search.core.errors import DataError, DiskFullError, InputError, ModelError, StudyError
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
@@ -30,8 +30,9 @@ from milp_search.dispatch.check_endpoint import check_dimensions, check_metrics
 from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.local import run_local
 from milp_search.dispatch.memory import shared_memory_mib
+from milp_search.dispatch.paying import book_lost
 from milp_search.dispatch.progress import Progress, ended
-from milp_search.dispatch.source import StudySource, largest_pack
+from milp_search.dispatch.source import StudySource, drop_results, largest_pack
 from milp_search.dispatch.study_log import logged
 from milp_search.dispatch.worker import (
     RunnerFactory,
@@ -167,7 +168,11 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             remedy=f"Go on with it by `milp-search resume {folder}`, or give another --out.",
         )
     versions = installed_versions()
-    furnish = partial(write_resolved, spec, versions=versions, data_fingerprint=task.fingerprint)
+
+    def furnish(folder: Path) -> None:
+        drop_results(folder)
+        write_resolved(spec, folder, versions=versions, data_fingerprint=task.fingerprint)
+
     with Study.create(
         folder,
         space=prepared.space,
@@ -188,6 +193,7 @@ def run_study(prepared: Prepared, folder: Path, console: Console) -> int:
             "data": task.name,
             "data_fingerprint": task.fingerprint,
             "base_model": spec.endpoint.model if spec.endpoint else spec.base_model,
+            "base_digest": None if spec.endpoint else base_digest(spec.base_model),
             "trust_remote_code": spec.trust_remote_code,
             "workers": 1 if spec.dispatch.local else spec.dispatch.parallel,
             "servers": servers(spec),
@@ -230,7 +236,8 @@ def resume_study(folder: Path, console: Console) -> int:
         The exit code.
 
     Raises:
-        InputError: There is no study, another driver runs it, or its data or prompts have changed.
+        InputError: There is no study, another driver runs it, or its data, base model or prompts
+            have changed.
     """
     with Study.open(folder) as study:
         spec = load_study_spec(folder / SPEC_NAME)
@@ -242,6 +249,13 @@ def resume_study(folder: Path, console: Console) -> int:
                 f"the data has changed since the study began: expected fingerprint {recorded}, "
                 f"got {task.fingerprint}",
                 remedy="Restore the data, or start a new study.",
+            )
+        digest = study.settings.get("base_digest")
+        if digest is not None and base_digest(spec.base_model) not in (None, digest):
+            raise ModelError(
+                f"the base model {spec.base_model!r} has changed since the study began: its trials "
+                "would not compare",
+                remedy="Restore its files, or start a new study.",
             )
         if study.settings.get("prompts_fingerprint") not in (None, prompts_fingerprint(spec)):
             raise StudyError(
@@ -257,6 +271,7 @@ def drive(study: Study, spec: StudySpec, task: PersonalizationTask, console: Con
     source = StudySource(study, spec, on_change=progress.show)
     with logged(study.folder), _stopping_on_signals(source, console) as signals:
         wait_for_workers(study.folder, lambda: console.print(_WAITING))
+        until_there_is_space(partial(book_lost, study.folder), "the account", study.folder)
         if spec.training.base_training != "none" and task.others and spec.endpoint is None:
             stage = f"Base stage ({spec.training.base_training}) on {len(task.others)} users ..."
             console.print(stage)

@@ -24,6 +24,7 @@ from milp_search.metrics.metric import Metric
 from milp_search.metrics.win_rate import MODEL, OFFLINE, agreement, judge_checks
 from milp_search.personalize.chat_prompts import load_prompts
 from milp_search.personalize.judge import ChatJudge, OfflineJudge, content_of
+from milp_search.study.disk_space import until_there_is_space
 from milp_search.study.spec import StudySpec
 
 # ours: so many pairs are judged in both orders; a change of a tenth of the winners shows.
@@ -110,7 +111,8 @@ def model_judge(
     """Returns the study's judge, with its answers and its account in a folder, and its meter."""
     assert spec.judge is not None  # `check_metrics` has seen to it
     budget = TokenBudget(folder / JUDGE_TOKENS, spec.judge.token_budget)
-    model = Endpoint(spec.judge, kept_answers(folder, spec.judge), budget, payer)
+    kept = kept_answers(folder, spec.judge)
+    model = Endpoint(spec.judge, kept, budget, payer, until_there_is_space)
     prompts = load_prompts(None if spec.prompts is None else Path(spec.prompts))
     meter = Metered(model, spec.judge, OF_JUDGE)
     return ChatJudge(spec.judge.model, meter, prompts), meter

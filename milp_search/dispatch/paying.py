@@ -53,6 +53,13 @@ class Metered:
         return {self._prefix + name: Measurement(value, 0.0) for name, value in found.items()}
 
 
+def book_lost(folder: Path) -> None:
+    """Books what questions of workers that are no more may have cost a study in this folder."""
+    for path in (folder / folders.TOKENS, folder / folders.JUDGE_TOKENS):
+        if path.exists():
+            TokenBudget(path).book_held()
+
+
 def account_lines(folder: Path, spec: StudySpec) -> list[str]:
     """Returns what the study used so far, a line for each server that it asks; none before."""
     servers = (

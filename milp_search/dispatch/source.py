@@ -13,6 +13,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Literal, final
 
+from milp_search.core.private_files import refuse_link
 from milp_search.core.trial import Failure, Trial, TrialStatus
 from milp_search.dispatch.asking import Asking
 from milp_search.dispatch.checkpoints import drop_checkpoints, remove_empty, sweep_checkpoints
@@ -35,6 +36,7 @@ RETRIES = {
     "exception": 1,
     "hang": 1,
     "non_finite": 0,
+    "refused": 0,
 }
 
 # ours: progress, and a gentle stop, come once a pack; more plans gain little.
@@ -123,8 +125,9 @@ class StudySource:
     def done(self, job: Job, outcome: Outcome) -> None:
         """Takes a job's outcome: tells the study, or queues another attempt."""
         self._running.discard(job.name)
-        if outcome.failure is not None and outcome.failure.kind == "lost_worker":
-            # Its process may have died after it had ended: others of its pack were at work still.
+        if outcome.failure is not None:
+            # Its pack may have come to grief after it had ended: others were at work still. A
+            # job that failed itself has its failure on disk.
             outcome = _kept(self.study.folder, job) or outcome
         if outcome.failure is None:
             self._succeeded(job, outcome)
@@ -217,9 +220,13 @@ class StudySource:
 
     def _search_job(self, trial: Trial, attempt: int) -> Job:
         assert trial.plan is not None  # a study with a training half has plans
-        seed = self.spec.seed if trial.plan.seed is None else trial.plan.seed
         kind: Literal["search", "row"] = "row" if self._of_rows else "search"
-        return Job(kind, trial.index, attempt, trial.plan, seed)
+        halvings = self.study.state.lost.get(trial.index, ()).count("out_of_memory")
+        return Job(kind, trial.index, attempt, trial.plan, self._seed(trial), halvings)
+
+    def _seed(self, trial: Trial) -> int:
+        own = None if trial.plan is None else trial.plan.seed
+        return self.spec.seed if own is None else own
 
     def _test_jobs(self) -> list[Job]:
         if self._of_rows:
@@ -304,15 +311,20 @@ class StudySource:
         return found
 
     def _known(self, job: Job) -> bool:
-        """Whether the study has heard of a job's end, or never asked for it."""
+        """Whether the study has heard of a job's end, or never asked for it.
+
+        Numbers of trials come again where a repair has dropped the last ones.
+        """
         known = {trial.index: trial for trial in self.study.trials}
         trial = known.get(job.trial)
-        if trial is None:
+        if trial is None or trial.plan != job.plan:
             return True
         if job.kind == "test":
-            return job.seed in self.study.tests(job.trial)
+            tested = trial.status is TrialStatus.COMPLETED
+            return not tested or job.seed in self.study.tests(job.trial)
         last = self.study.attempt(job.trial)
-        return trial.status.terminal or job.attempt != last
+        asked = job.attempt == last and job.seed == self._seed(trial)
+        return trial.status.terminal or not asked
 
     def _prune(self) -> None:
         """Removes the adapters of trials that are off the front: they can never come back."""
@@ -334,11 +346,25 @@ def _results(folder: Path) -> list[tuple[Job, Outcome]]:
     return [result for result in found if result is not None]
 
 
+def drop_results(folder: Path) -> None:
+    """Removes the result files of a study that was in a folder before; call it for a new one.
+
+    Raises StudyError where a link leads elsewhere.
+    """
+    refuse_link(folder / RESULTS)
+    for path in (folder / RESULTS).glob("*.json"):
+        if _result(path) is not None:
+            path.unlink()
+
+
 def _kept(folder: Path, job: Job) -> Outcome | None:
     """Returns the good end of a job that is on disk, None where there is none."""
     path = folder / RESULTS / f"{job.name}.json"
     result = _result(path) if path.exists() else None
-    return None if result is None or result[1].failure is not None else result[1]
+    # After a repair the file may be of a trial that had this number before.
+    if result is None or result[0] != job or result[1].failure is not None:
+        return None
+    return result[1]
 
 
 def _result(path: Path) -> tuple[Job, Outcome] | None:

@@ -24,7 +24,13 @@ from milp_search.adapters.packed.memory import is_out_of_memory
 from milp_search.adapters.placed_base import PlacedBase, rebuild_base
 from milp_search.adapters.stage_cache import StageCache
 from milp_search.core.chat import EndpointError
-from milp_search.core.errors import InputError, MeasurementError, MilpSearchError, StudyError
+from milp_search.core.errors import (
+    InputError,
+    MeasurementError,
+    MilpSearchError,
+    StudyError,
+    TrialError,
+)
 from milp_search.core.methods import METHODS
 from milp_search.core.model_shape import trainable_parameters
 from milp_search.core.plan import AdapterPlan, TrialPlan
@@ -392,6 +398,8 @@ def describe_failure(error: Exception) -> Failure:
     """Returns what kind of failure an exception is; the reason quotes no user's text."""
     if isinstance(error, MeasurementError):
         return Failure("non_finite", str(error).splitlines()[0])
+    if isinstance(error, TrialError):
+        return Failure(error.kind, error.reason)
     if is_out_of_memory(error):
         return Failure("out_of_memory", type(error).__name__)
     return Failure("exception", raised_at(error))

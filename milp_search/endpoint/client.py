@@ -8,14 +8,17 @@ import os
 import random
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, final
 from urllib.parse import urlsplit
 
 import openai
 
-from milp_search.core.chat import ChatReply, ChatRequest, EndpointError
+from milp_search.core.chat import ChatReply, ChatRequest, EndpointError, QuestionRefused
 from milp_search.core.errors import InputError
 from milp_search.core.heartbeat import beat
 from milp_search.core.settings import EndpointSettings
@@ -31,6 +34,11 @@ _TEMPLATE_TOKENS = 128
 
 # What putting the same question again may mend (RFC 9110: timeout, conflict, too early, too many).
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
+# What a server may say of a question that is too long, or against its rules; and of any question
+# where it is set up otherwise than we ask.
+_OF_QUESTION = frozenset({400, 413, 422})
+_SHORT = "Hello."
+_ACCOUNT = "the account of tokens"
 _POLL_S = 0.1
 # ours: how long to wait for others to book what they set aside.
 _PATIENCE_S = 600.0
@@ -38,6 +46,21 @@ _PATIENCE_S = 600.0
 URL_VARIABLE = "OPENAI_BASE_URL"
 
 _logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Storing(Protocol):
+    """Calls what stores something in a folder, and knows what to do where the disk is full."""
+
+    def __call__(self, write: Callable[[], T], what: str, folder: Path) -> T:
+        """Returns what `write` returned."""
+        ...
+
+
+def at_once(write: Callable[[], T], what: str, folder: Path) -> T:
+    """Stores without waiting for space."""
+    return write()
 
 
 class NoEndpoint(InputError):
@@ -53,12 +76,14 @@ class _Trouble:
         passing: Whether another attempt may do better.
         counted: Whether the server may have counted its tokens.
         headers: The server's, names in lower case.
+        of_question: Whether another question may do better.
     """
 
     what: str
     passing: bool
     counted: bool
     headers: Mapping[str, str]
+    of_question: bool = False
 
 
 @final
@@ -71,6 +96,7 @@ class Endpoint:
         budget: What all workers of the study may spend together.
         payer: Who asks; stands beside each answer, so that what a trial paid for before it was
             killed is its own when it is run again.
+        storing: Waits, or does not, where the disk is full.
     """
 
     def __init__(
@@ -79,8 +105,10 @@ class Endpoint:
         cache: ResponseCache,
         budget: TokenBudget,
         payer: str | None = None,
+        storing: Storing = at_once,
     ):
         self.settings, self.cache, self.budget, self.payer = settings, cache, budget, payer
+        self._storing = storing
         self._url = server_url(settings)
 
     def ask(self, requests: list[ChatRequest]) -> list[ChatReply]:
@@ -94,6 +122,7 @@ class Endpoint:
 
         Raises:
             EndpointError: The server is out of order or refuses; what was answered is kept.
+            QuestionRefused: It refuses a question and answers a short one; the same.
             BudgetExhausted: The next question might exceed the budget; the same.
         """
         keys = [request_key(self.settings.model, request) for request in requests]
@@ -133,7 +162,7 @@ class Endpoint:
     async def _once(self, server: openai.AsyncOpenAI, key: str, request: ChatRequest) -> ChatReply:
         """Returns the answer to a question that another process may be asking just now."""
         while True:
-            with self.cache.asking(key) as free:
+            async with self._asking(key) as free:
                 kept = self._kept(key)
                 if kept is not None:
                     return kept
@@ -142,12 +171,50 @@ class Endpoint:
             beat()
             await asyncio.sleep(_POLL_S)
 
+    @asynccontextmanager
+    async def _asking(self, key: str) -> AsyncIterator[bool]:
+        with ExitStack() as stack:
+            yield await self._stored(
+                lambda: stack.enter_context(self.cache.asking(key)),
+                "the lock of a question",
+                self.cache.folder,
+            )
+
+    async def _stored(self, write: Callable[[], T], what: str, folder: Path) -> T:
+        """Stores in another thread: answers under way must not time out while one waits."""
+        return await asyncio.to_thread(self._storing, write, what, folder)
+
     def _kept(self, key: str) -> ChatReply | None:
         return self.cache.get(key, self.payer)
 
     async def _answered(
         self, server: openai.AsyncOpenAI, request: ChatRequest, key: str
     ) -> ChatReply:
+        """Returns the answer to a question that nobody else asks."""
+        answer = await self._tried(server, request, key)
+        if isinstance(answer, ChatReply):
+            return answer
+        if answer.of_question and await self._answers_short(server, request):
+            raise QuestionRefused(
+                f"expected {self.settings.model} to answer every question, got: {answer.what}; "
+                "it answers a short one",
+                remedy="Let the server take longer prompts, or make those of the study shorter.",
+            )
+        raise EndpointError(
+            f"expected an answer of {self.settings.model} at {self._url}, got: {answer.what}",
+            remedy="What was answered is kept. Look after the server, then resume the study.",
+        )
+
+    async def _answers_short(self, server: openai.AsyncOpenAI, request: ChatRequest) -> bool:
+        """Returns whether a question that differs in its texts only is answered just now."""
+        turns = tuple(replace(turn, content=_SHORT) for turn in request.messages)
+        short = replace(request, messages=turns)
+        return isinstance(await self._tried(server, short), ChatReply)
+
+    async def _tried(
+        self, server: openai.AsyncOpenAI, request: ChatRequest, key: str | None = None
+    ) -> ChatReply | _Trouble:
+        """Returns the answer, kept under the key, or what came of the last attempt."""
         most = most_tokens(request)
         trouble = None
         for attempt in range(self.settings.attempts):
@@ -155,12 +222,16 @@ class Endpoint:
             reply, counted = None, True
             try:
                 reply = await self._attempt(server, request, most)
-                self.cache.put(key, reply, self.payer)
             except _TROUBLES as error:
                 trouble = _trouble(error)
                 counted = trouble.counted
+            else:
+                if key is not None:
+                    put = partial(self.cache.put, key, reply, self.payer)
+                    await self._stored(put, "an answer", self.cache.folder)
             finally:
-                self.budget.book(name, reply, counted=counted)
+                book = partial(self.budget.book, name, reply, counted=counted)
+                await self._stored(book, _ACCOUNT, self.budget.path.parent)
             beat()
             if reply is not None:
                 return reply
@@ -172,18 +243,15 @@ class Endpoint:
             if attempt + 1 < self.settings.attempts:
                 await _paused(pause_s)
         assert trouble is not None
-        raise EndpointError(
-            f"expected an answer of {self.settings.model} at {self._url}, got: {trouble.what}, "
-            f"after {attempt + 1} attempts",
-            remedy="What was answered is kept. Look after the server, then resume the study.",
-        )
+        return replace(trouble, what=f"{trouble.what}, after {attempt + 1} attempts")
 
     async def _set_aside(self, most: int) -> str:
         """Sets tokens aside, waiting for those of others; no thread waits, which others need."""
         end = time.monotonic() + _PATIENCE_S
         while True:
             last = time.monotonic() > end
-            name = await asyncio.to_thread(self.budget.set_aside, most, last=last)
+            aside = partial(self.budget.set_aside, most, last=last)
+            name = await self._stored(aside, _ACCOUNT, self.budget.path.parent)
             if name is not None:
                 return name
             beat()
@@ -286,7 +354,7 @@ def _trouble(error: Exception) -> _Trouble:
         what = f"HTTP {code}{_code(error)}"
         headers = {name.lower(): value for name, value in error.response.headers.items()}
         # What a server refuses it does not count; of an error of its own one cannot know.
-        return _Trouble(what, code in _PASSING, code >= 500, headers)
+        return _Trouble(what, code in _PASSING, code >= 500, headers, code in _OF_QUESTION)
     if isinstance(error, openai.APITimeoutError | TimeoutError):
         return _Trouble("no answer in time", True, True, {})
     if isinstance(error, openai.APIConnectionError):

@@ -84,8 +84,9 @@ class TokenBudget:
                 }  # fmt: skip
                 return name
         if used + tokens > self.limit or last:
+            held = f"{others} are set aside, " if others else ""
             raise BudgetExhausted(
-                f"the token budget is used up: {used} of {self.limit} tokens are booked, and "
+                f"the token budget is used up: {used} of {self.limit} tokens are booked, {held}and "
                 f"the next question may take {tokens}",
                 remedy="Raise endpoint.token_budget in the study's study.yaml, then resume it.",
             )
@@ -100,12 +101,24 @@ class TokenBudget:
             counted: Without an answer: whether the server may have counted the question.
         """
         with self._account() as account:
-            held, spent = account["held"].pop(name), account["spent"]
+            held, spent = account["held"].pop(name, None), account["spent"]
+            if held is None:
+                return  # booked by `book_held`, at most
             if reply is not None:
                 spent["prompt"] += reply.prompt_tokens
                 spent["completion"] += reply.completion_tokens
             elif counted:
                 spent["unknown"] += held["tokens"]
+
+    def book_held(self) -> None:
+        """Books all that is set aside; call it while nobody who did so is at work any more.
+
+        Of a process of another machine only its driver knows that it is dead.
+        """
+        with self._account() as account:
+            for held in account["held"].values():
+                account["spent"]["unknown"] += held["tokens"]
+            account["held"].clear()
 
     @contextmanager
     def _account(self) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ FAILURE_KINDS = (
     "lost_worker",
     "lost_driver",
     "hang",
+    "refused",
     "told",
 )
 

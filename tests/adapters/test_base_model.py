@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from adapters.making import llama
 from milp_search.adapters.base_model import (
     as_base_model,
+    base_digest,
     load_base_model,
     model_fingerprint,
     read_shape,
@@ -33,6 +34,39 @@ def folder(tmp_path: Path) -> Path:
 
 def load(folder: Path) -> Any:
     return load_base_model(str(folder), device="cpu")
+
+
+def test_the_digest_of_a_model_is_that_of_its_files_wherever_they_lie(folder: Path) -> None:
+    shutil.copytree(folder, folder.with_name("copy"))
+    (folder.with_name("copy") / "README.md").write_text("other words")
+    digest = base_digest(str(folder))
+    assert digest is not None
+    assert base_digest(str(folder.with_name("copy"))) == digest
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_the_digest_sees_every_byte_of_a_file(folder: Path, name: str) -> None:
+    before = base_digest(str(folder))
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    assert base_digest(str(folder)) != before
+
+
+def test_the_digest_sees_every_shard(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    llama().model.save_pretrained(folder, max_shard_size="30KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    before = base_digest(str(folder))
+    shards[-1].write_bytes(shards[-1].read_bytes() + b" ")
+    assert base_digest(str(folder)) != before
+    shards[-1].unlink()
+    assert base_digest(str(folder)) is None
+
+
+def test_a_torn_index_is_told_of_where_a_digest_is_asked_for(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text("[")
+    with pytest.raises(ModelError, match="cannot read base model"):
+        base_digest(str(folder))
 
 
 def test_the_embedded_model_loads_frozen_in_float32() -> None:

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from endpoint.server import Handler, Server, answer, content, refuse, serving
-from milp_search.core.chat import ChatRequest, Message
+from endpoint.server import (
+    Handler,
+    Server,
+    answer,
+    changed,
+    content,
+    refuse,
+    refuse_longer_than,
+    serving,
+)
+from milp_search.core.arm import Arm
+from milp_search.core.chat import ChatRequest, EndpointError, Message
 from milp_search.core.errors import StudyError
-from milp_search.core.trial import Objective, TrialStatus
+from milp_search.core.trial import Failure, Objective, TrialStatus
+from milp_search.core.whole_file import put_whole
 from milp_search.data.load import load_task
-from milp_search.dispatch.drive import resume_study
+from milp_search.dispatch import drive
+from milp_search.dispatch.chat_runner import ChatRunner
+from milp_search.dispatch.jobs import Job
 from milp_search.dispatch.paying import PAID, account_lines
 from milp_search.dispatch.show import copy_adapters
 from milp_search.endpoint.response_cache import request_key
+from milp_search.endpoint.token_budget import Spent, TokenBudget
 from milp_search.space.space_file import load_search_space
 from milp_search.study.examples import read_examples
 from milp_search.study.report import render_report
+from milp_search.study.spec import StudySpec
 from milp_search.study.spec_file import load_study_spec, write_resolved
 from milp_search.study.study import Study
 
@@ -62,6 +79,7 @@ dimensions:
   summary_lines: [2, 4]
 """
 PRICES = ", prompt_price: 2, answer_price: 8, currency: EUR"
+QUIET = Console(quiet=True)
 KEY = "sk-canary-key"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": KEY}
 COMMAND = [sys.executable, "-m", "milp_search"]
@@ -273,6 +291,36 @@ def test_the_key_is_in_the_requests_and_nowhere_else(tmp_path: Path) -> None:
     assert len(files) > 10
 
 
+def chat_job(spec: StudySpec, **arm: Any) -> Job:
+    space = load_search_space(spec.space, layers=0)
+    values = {"time_splits": 1, "communities": 1, "profile": "off", "summary_lines": 2, **arm}
+    return Job("search", 0, 0, space.plan(Arm(values), "chat_logo"), seed=0)
+
+
+def test_a_plan_whose_prompts_are_too_long_for_the_server_fails(tmp_path: Path) -> None:
+    with serving() as server:
+        spec = load_study_spec(study_file(tmp_path, server))
+        server.default = refuse_longer_than(1000)
+        (outcome,) = ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=2),))
+        assert outcome.failure == Failure(
+            "refused", "expected tiny to answer every question, got: HTTP 400 "
+            "(context_length_exceeded), after 1 attempts; it answers a short one",
+        )  # fmt: skip
+        server.default = answer
+        (outcome,) = ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=2),))
+        assert outcome.failure is None
+
+
+def test_a_judge_that_refuses_what_it_is_to_judge_fails_no_trial(tmp_path: Path) -> None:
+    with serving(*[short] * 99) as server, serving(*[refuse_longer_than(9)] * 99) as judge:
+        file = study_file(tmp_path, server)
+        judged = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}"
+        file.write_text(file.read_text().replace("metrics: [diversity]", judged))
+        spec = load_study_spec(file)
+        with pytest.raises(EndpointError, match="expected referee to answer every question"):
+            ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=0),))
+
+
 REFUSED = {
     "chat without endpoint": ("endpoint:", "#", "asks a model behind an endpoint"),
     "endpoint without chat": ("chat_logo", "milp", "needs the model's weights"),
@@ -323,6 +371,45 @@ def test_a_dry_run_says_what_will_be_asked_and_asks_nothing(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_a_disk_that_is_full_now_and_then_fails_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = cycle([True, False])
+
+    def put(path: Path, text: str) -> None:
+        if next(turns):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put_whole(path, text)
+
+    monkeypatch.setattr("milp_search.study.disk_space._POLL_S", 0.001)
+    monkeypatch.setattr("milp_search.endpoint.response_cache.put_whole", put)
+    monkeypatch.setattr("milp_search.endpoint.token_budget.put_whole", put)
+    seven = changed(choices=[{"index": 0, "message": {"role": "assistant", "content": "7"}}])
+    with serving() as server, serving() as judge:
+        server.default, judge.default = short, seven
+        file = study_file(tmp_path, server)
+        judged = f"metrics: [win_rate]\njudge: {{model: referee, base_url: {judge.url}}}"
+        file.write_text(file.read_text().replace("metrics: [diversity]", judged))
+        spec = load_study_spec(file)
+        (outcome,) = ChatRunner(tmp_path, spec).run((chat_job(spec, retrieved_items=0),))
+    assert outcome.failure is None
+    asked = [json.dumps(body, sort_keys=True) for body in server.asked + judge.asked]
+    assert len(asked) == len(set(asked)) > 20
+
+
+def test_a_driver_books_what_workers_before_it_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "execute", lambda *_: None)
+    file = study_file(tmp_path, Server("http://127.0.0.1:9/v1"))
+    for name, tokens in (("tokens.json", 300), ("judge-tokens.json", 20)):
+        # This process, whose number a worker had, lives.
+        TokenBudget(tmp_path / "out" / name).set_aside(tokens)
+    assert drive.run_study(drive.prepare(load_study_spec(file)), tmp_path / "out", QUIET) == 3
+    assert TokenBudget(tmp_path / "out" / "tokens.json").spent() == Spent(0, 0, 300)
+    assert TokenBudget(tmp_path / "out" / "judge-tokens.json").spent() == Spent(0, 0, 20)
+
+
 def test_a_study_does_not_go_on_with_other_prompts_than_it_began_with(tmp_path: Path) -> None:
     out = tmp_path / "out"
     spec = load_study_spec(study_file(tmp_path, Server("http://127.0.0.1:9/v1")))
@@ -333,7 +420,7 @@ def test_a_study_does_not_go_on_with_other_prompts_than_it_began_with(tmp_path: 
     ):  # fmt: skip
         write_resolved(spec, out, versions={}, data_fingerprint="")
     with pytest.raises(StudyError, match="the prompts have changed"):
-        resume_study(out, Console(quiet=True))
+        drive.resume_study(out, QUIET)
 
 
 def test_a_black_box_study_has_no_adapters_to_export(tmp_path: Path) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from dispatch.small_study import small_study
-from milp_search.core.errors import SpecError
+from dispatch.test_source import new_study
+from milp_search import adapters
+from milp_search.core.errors import ModelError, SpecError, StudyError
+from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.data.load import load_task
 from milp_search.dispatch import drive
 from milp_search.dispatch.check_base import workers_device
+from milp_search.dispatch.jobs import Job, Outcome
+from milp_search.dispatch.source import drop_results
+from milp_search.dispatch.worker import write_outcome
 from milp_search.study.spec_file import load_study_spec
+
+EMBEDDED = Path(adapters.__file__).parent / "embedded"
 
 
 @pytest.mark.parametrize(("free_mib", "placed"), [(100.0, True), (1.0, False)])
@@ -78,3 +89,49 @@ def test_an_initial_design_left_out_goes_by_the_space_within_the_budget(
     assert spec.initial_trials is None
     # Four parameters have a choice, and five trials are the least.
     assert drive.prepare(spec).spec.initial_trials == expected
+
+
+def test_a_new_study_takes_no_results_of_the_one_whose_store_was_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "drive", lambda *_: 0)
+    prepared = drive.prepare(load_study_spec(small_study(tmp_path)))
+    results = tmp_path / "results"
+    results.mkdir()
+    plan = TrialPlan("milp_logo", AdapterPlan((1,) * 4))
+    write_outcome(tmp_path, Job("search", 0, 0, plan, 0), Outcome({}))
+    (results / "mine.json").write_text("{}")
+    assert drive.run_study(prepared, tmp_path, Console(quiet=True)) == 0
+    assert [path.name for path in results.iterdir()] == ["mine.json"]
+
+
+def test_a_study_does_not_go_on_with_another_base_model_in_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "drive", lambda *_: 0)
+    model = tmp_path / "model"
+    shutil.copytree(EMBEDDED, model)
+    spec = load_study_spec(small_study(tmp_path), {"base_model": str(model)})
+    assert drive.run_study(drive.prepare(spec), tmp_path / "out", Console(quiet=True)) == 0
+    assert drive.resume_study(tmp_path / "out", Console(quiet=True)) == 0
+    weights = load_file(model / "model.safetensors")
+    name = min(weights)
+    save_file({**weights, name: -weights[name]}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="has changed since the study began"):
+        drive.resume_study(tmp_path / "out", Console(quiet=True))
+
+
+def test_a_study_that_recorded_no_base_model_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drive, "drive", lambda *_: 0)
+    with new_study(tmp_path) as study:
+        assert "base_digest" not in study.settings
+    assert drive.resume_study(tmp_path, Console(quiet=True)) == 0
+
+
+def test_results_behind_a_link_are_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StudyError, match="a link to another place"):
+        drop_results(tmp_path)

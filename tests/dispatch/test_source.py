@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dispatch.small_study import SPACE, small_study
 from milp_search.core.model_shape import LinearMap, ModelShape
+from milp_search.core.plan import AdapterPlan, TrialPlan
 from milp_search.core.trial import Failure, Measurement, TrialStatus
 from milp_search.dispatch.folders import adapters_folder
 from milp_search.dispatch.jobs import Job, Outcome, Pack, job_from_dict, outcome_from_dict
@@ -100,6 +102,7 @@ def test_no_test_job_before_the_last_trial_has_ended(source: StudySource) -> Non
         ("out_of_memory", 2),
         ("hang", 2),
         ("non_finite", 1),
+        ("refused", 1),
     ],
 )
 def test_each_kind_of_failure_has_its_number_of_attempts(
@@ -201,13 +204,14 @@ def test_a_result_outweighs_the_watch_of_its_pack(tmp_path: Path) -> None:
         assert study.trial(0).measurements["loss"].mean == 2.0
 
 
-def test_a_result_of_a_pack_whose_worker_died_is_taken_and_not_made_again(
-    source: StudySource,
+@pytest.mark.parametrize("kind", ["lost_worker", "out_of_memory", "exception"])
+def test_a_result_of_a_pack_that_was_lost_is_taken_and_not_made_again(
+    source: StudySource, kind: str
 ) -> None:
     first, second = take(source), take(source)
     write_outcome(source.study.folder, first, outcome(1.5))
     for job in (first, second):
-        source.done(job, failed("lost_worker"))
+        source.done(job, failed(kind))
     assert source.study.trial(0).measurements["loss"].mean == 1.5
     assert [(job.trial, job.attempt) for job in offered(source)] == [(1, 1)]
 
@@ -222,6 +226,47 @@ def test_a_result_that_tells_of_a_failure_does_not_stand_for_a_lost_worker(
     assert (again.trial, again.attempt) == (0, 1)
 
 
+OTHER = TrialPlan("logo", AdapterPlan((8,) * 8))
+
+
+@pytest.mark.parametrize("change", [{"plan": OTHER}, {"seed": 5}], ids=["plan", "seed"])
+def test_a_result_with_another_plan_or_seed_does_not_stand_for_a_lost_worker(
+    source: StudySource, change: dict[str, Any]
+) -> None:
+    job = take(source)
+    write_outcome(source.study.folder, replace(job, **change), outcome(1.5))
+    source.done(job, failed("lost_worker"))
+    assert take(source) == replace(job, attempt=1)
+
+
+@pytest.mark.parametrize("change", [{"plan": OTHER}, {"seed": 5}], ids=["plan", "seed"])
+def test_a_result_with_another_plan_or_seed_is_not_adopted(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with new_study(tmp_path) as study:
+        job = take(StudySource(study, load_study_spec(tmp_path / "study.yaml")))
+        write_outcome(tmp_path, replace(job, **change), outcome(1.5))
+    with Study.open(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.adopt()
+        assert take(source) == replace(job, attempt=1)
+
+
+@pytest.mark.parametrize("change", [{}, {"plan": OTHER}], ids=["of a later trial", "plan"])
+def test_a_final_test_of_a_trial_that_a_repair_dropped_is_not_adopted(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        first, second = take(source), take(source)
+        source.done(first, outcome(1.0))
+        tested = replace(first, **change) if change else second
+        write_outcome(tmp_path, replace(tested, kind="test", seed=7), outcome(1.5))
+    with Study.open(tmp_path) as study:
+        StudySource(study, load_study_spec(tmp_path / "study.yaml")).adopt()
+        assert not study.state.tests
+
+
 def write_watch(folder: Path, *pack: Job, word: str) -> None:
     (folder / "results").mkdir(exist_ok=True)
     file = folder / "results" / f"{pack[0].name}.watch"
@@ -231,6 +276,18 @@ def write_watch(folder: Path, *pack: Job, word: str) -> None:
 def test_an_attempt_after_out_of_memory_has_half_the_micro_batch(source: StudySource) -> None:
     source.done(take(source), failed("out_of_memory"))
     assert take(source).halvings == 1
+
+
+def test_a_resumed_driver_halves_what_ran_out_of_memory_before(tmp_path: Path) -> None:
+    with new_study(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.done(take(source), failed("out_of_memory"))
+        again = take(source)
+    with Study.open(tmp_path) as study:
+        source = StudySource(study, load_study_spec(tmp_path / "study.yaml"))
+        source.adopt()
+        assert take(source) == replace(again, attempt=2)
+        assert again.halvings == 1
 
 
 def test_stopping_hands_out_nothing_and_waits_for_what_runs(source: StudySource) -> None:

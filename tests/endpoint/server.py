@@ -104,6 +104,18 @@ def refuse(code: int, body: bytes = b"{}", **headers: str) -> Behaviour:
     return behave
 
 
+def refuse_longer_than(characters: int, code: int = 400) -> Behaviour:
+    """Refuses what is longer in all and answers the rest."""
+
+    def behave(handler: Handler, body: dict[str, Any]) -> None:
+        length = sum(len(turn["content"]) for turn in body["messages"])
+        error = {"code": "context_length_exceeded", "message": "too long: the question"}
+        refusal = refuse(code, json.dumps({"error": error}).encode())
+        (answer if length <= characters else refusal)(handler, body)
+
+    return behave
+
+
 def refuse_until_seconds_later(seconds: int) -> Behaviour:
     """Answers 503 with the date, in whole seconds, from which it may be asked again."""
 

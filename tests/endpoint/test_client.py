@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +15,30 @@ import pytest
 from endpoint.server import (
     Behaviour,
     Handler,
+    answer,
     changed,
     cut,
     drip,
     refuse,
+    refuse_longer_than,
     refuse_until_seconds_later,
     serving,
     slow,
 )
-from milp_search.core.chat import BudgetExhausted, ChatRequest, EndpointError, Message
+from milp_search.core.chat import (
+    BudgetExhausted,
+    ChatRequest,
+    EndpointError,
+    Message,
+    QuestionRefused,
+)
 from milp_search.core.settings import EndpointSettings
+from milp_search.core.whole_file import put_whole
 from milp_search.endpoint.client import Endpoint, NoEndpoint, most_tokens, server_url
 from milp_search.endpoint.key import KeyMissing, api_key
 from milp_search.endpoint.response_cache import ResponseCache
-from milp_search.endpoint.token_budget import TokenBudget
+from milp_search.endpoint.token_budget import Spent, TokenBudget
+from milp_search.study.disk_space import until_there_is_space
 
 SETTINGS = EndpointSettings("tiny", time_limit_s=5.0)
 
@@ -175,19 +188,47 @@ def test_no_server_is_told_of_and_costs_nothing(tmp_path: Path) -> None:
     assert asking.budget.spent().total == 0
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 422])
-def test_a_refusal_is_final_and_quotes_neither_text_nor_key(
-    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "asked"), [(400, 2), (401, 1), (403, 1), (404, 1), (413, 2), (422, 2)]
+)
+def test_a_server_that_refuses_everything_is_told_of_and_quotes_neither_text_nor_key(
+    tmp_path: Path, code: int, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
     body = json.dumps({"error": {"message": "no: secret text sk-canary", "code": "bad_request"}})
     refusal = pytest.raises(EndpointError, match=f"HTTP {code} \\(bad_request\\)")
-    with serving(refuse(code, body.encode())) as server, refusal as caught:
+    with serving(*[refuse(code, body.encode())] * 9) as server, refusal as caught:
         endpoint(tmp_path, server.url).ask([question("secret text")])
-    assert len(server.asked) == 1
+    assert not isinstance(caught.value, QuestionRefused)
+    # Where the question may be at fault, a short one tells.
+    assert len(server.asked) == asked
     assert "secret" not in str(caught.value)
     assert "canary" not in str(caught.value)
     assert server.headers[0]["authorization"] == "Bearer sk-canary"
+
+
+@pytest.mark.parametrize("code", [400, 413, 422])
+def test_a_question_that_is_too_long_is_refused_alone(tmp_path: Path, code: int) -> None:
+    with serving(*[refuse_longer_than(9, code)] * 9) as server:
+        asking = endpoint(tmp_path, server.url)
+        told = (
+            f"got: HTTP {code} \\(context_length_exceeded\\), after 1 attempts; it answers a short"
+        )
+        with pytest.raises(QuestionRefused, match=told) as caught:
+            asking.ask([question("ten and more")])
+        assert asking.ask([question("short")])[0].text == "SHORT"
+    assert "ten" not in str(caught.value)
+    roles = [[turn["role"] for turn in body["messages"]] for body in server.asked]
+    assert roles == [["user"]] * 3
+    # Ten tokens each for the two that were answered, none for what was refused.
+    assert asking.budget.spent().total == 20
+
+
+def test_a_question_is_not_at_fault_where_the_server_is_out_of_order_next(tmp_path: Path) -> None:
+    refusal = pytest.raises(EndpointError, match="HTTP 400")
+    with serving(refuse(400), *[refuse(500)] * 9) as server, refusal as caught:
+        endpoint(tmp_path, server.url, attempts=2).ask([question("a")])
+    assert not isinstance(caught.value, QuestionRefused)
 
 
 def test_a_failure_leaves_what_was_answered_and_asks_nothing_more(tmp_path: Path) -> None:
@@ -203,6 +244,72 @@ def test_a_failure_leaves_what_was_answered_and_asks_nothing_more(tmp_path: Path
         asking.ask([question("0")])
     assert len(server.asked) == 2
     assert asking.budget.spent().unknown == 0
+
+
+class FullDisk:
+    """A disk that is full for a while, for what the client writes; counts what was refused."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self._put, self._open, self._until, self.refused = put_whole, os.open, 0.0, 0
+        monkeypatch.setattr("milp_search.study.disk_space._POLL_S", 0.05)
+        monkeypatch.setattr("milp_search.endpoint.response_cache.put_whole", self.put)
+        monkeypatch.setattr("milp_search.endpoint.token_budget.put_whole", self.put)
+        monkeypatch.setattr(os, "open", self.open)
+
+    def fill(self, seconds: float) -> None:
+        """Fills the disk for so long from now on."""
+        self._until = time.monotonic() + seconds
+
+    def put(self, path: Path, text: str) -> None:
+        self._refuse()
+        self._put(path, text)
+
+    def open(self, path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
+        if str(path).endswith(".lock"):
+            self._refuse()
+        return self._open(path, flags, mode, **more)
+
+    def _refuse(self) -> None:
+        if time.monotonic() < self._until:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def patient(asking: Endpoint) -> Endpoint:
+    return Endpoint(asking.settings, asking.cache, asking.budget, storing=until_there_is_space)
+
+
+def test_a_question_waits_for_a_full_disk_before_it_is_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch)
+    with serving() as server:
+        disk.fill(0.3)
+        patient(endpoint(tmp_path, server.url)).ask([question("a")])
+    assert disk.refused > 1
+    assert len(server.asked) == 1
+
+
+def test_answers_that_find_the_disk_full_are_neither_lost_nor_paid_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer waits longer than the second, which comes meanwhile, may take."""
+    disk = FullDisk(monkeypatch)
+
+    def fill_or_be_slow(handler: Handler, body: dict[str, Any]) -> None:
+        if body["messages"][-1]["content"] == "a":
+            disk.fill(2.5)
+        else:
+            time.sleep(0.5)
+        answer(handler, body)
+
+    with serving(*[fill_or_be_slow] * 4) as server:
+        asking = endpoint(tmp_path, server.url, time_limit_s=2.0)
+        replies = patient(asking).ask([question("b"), question("a")])
+    assert [reply.text for reply in replies] == ["B", "A"]
+    assert disk.refused > 1
+    assert len(server.asked) == 2
+    assert asking.budget.spent() == Spent(14, 6, 0)
 
 
 def test_an_empty_answer_is_an_answer(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -70,6 +71,30 @@ def test_tokens_that_others_still_hold_are_waited_for_but_not_for_ever(tmp_path:
     budget.book(name, None, counted=False)
     assert budget.spent().total == 0
     assert budget.set_aside(60) is not None
+
+
+def held_elsewhere(file: Path, tokens: int) -> str:
+    """Lets a process of another machine set tokens aside and returns under which name."""
+    name = TokenBudget(file, 100).set_aside(tokens)
+    assert name is not None
+    account = json.loads(file.read_text())
+    account["held"][name]["host"] = "node-that-is-gone"
+    file.write_text(json.dumps(account))
+    return name
+
+
+def test_what_another_machine_holds_is_named_and_given_back_by_a_new_driver(tmp_path: Path) -> None:
+    budget = TokenBudget(tmp_path / "tokens.json", 100)
+    name = held_elsewhere(budget.path, 60)
+    assert budget.set_aside(50) is None
+    with pytest.raises(BudgetExhausted, match="0 of 100 tokens are booked, 60 are set aside, and"):
+        budget.set_aside(50, last=True)
+    budget.book_held()
+    assert budget.spent() == Spent(0, 0, 60)
+    # It was alive after all: what was booked is the most that it can have taken.
+    budget.book(name, ChatReply("", 5, 2))
+    assert budget.spent() == Spent(0, 0, 60)
+    assert budget.set_aside(40) is not None
 
 
 def test_the_account_is_private_and_holds_no_text(tmp_path: Path) -> None:
