@@ -76,12 +76,14 @@ class Look:
         trials: All trials at the time.
         pending: Those that had not ended.
         memory: What the proposals before left.
+        objectives: What the proposer was made for.
     """
 
     proposer: Proposer
     trials: tuple[Trial, ...]
     pending: tuple[int, ...]
     memory: Mapping[str, Any] | None = None
+    objectives: tuple[Objective, ...] = ()
 
     def propose(self, count: int) -> list[Proposal]:
         """Returns proposals; one call at a time.
@@ -121,9 +123,9 @@ class Study:
         self._exact = dict(exact)
         self._since = time.monotonic()
         self._state = replay(store.read())
-        self._proposer: Proposer | None = None
-        self._front: list[Trial] = []  # of the trials that were weighed against one another
-        self._weighed: set[int] = set()
+        self._answered: Look | None = None  # the last one, if its proposer is free again
+        # The trials that were weighed against one another, and the front of them.
+        self._weighed: tuple[frozenset[int], tuple[Trial, ...]] = frozenset(), ()
 
     @classmethod
     def create(
@@ -424,7 +426,7 @@ class Study:
             A look that proposes, also in another thread, while the study goes on.
         """
         self._refuse_if_read_only()
-        look = self._look(self._state, self._make_proposer())
+        look = self._look(self._state, self._free_proposer())
         if ahead is not None:
             self._commit(Event(Looked(ahead)))
         return look
@@ -456,6 +458,7 @@ class Study:
         Returns:
             The trials, on disk already.
         """
+        self._answered = look
         first = len(self.trials)
         assert first == len(look.trials), "asked while proposals were made"
         events = [
@@ -589,10 +592,11 @@ class Study:
     def front(self) -> list[Trial]:
         """Returns the eligible trials that no other one dominates."""
         # Trials that have ended do not change: what is dominated once is so for good.
-        fresh = [trial for trial in self.eligible() if trial.index not in self._weighed]
-        self._front = outcome.pareto_front([*self._front, *fresh], self.objectives)
-        self._weighed.update(trial.index for trial in fresh)
-        return [*self._front]
+        weighed, front = self._weighed
+        fresh = [trial for trial in self.eligible() if trial.index not in weighed]
+        found = outcome.pareto_front([*front, *fresh], self.objectives)
+        self._weighed = weighed.union(trial.index for trial in fresh), tuple(found)
+        return found
 
     def hypervolume(self) -> float | None:
         """Returns the hypervolume that eligible trials dominate, None until references are known.
@@ -662,10 +666,12 @@ class Study:
         assert count is not None  # `exact` asks only where the shape is known
         return float(count)
 
-    def _make_proposer(self) -> Proposer:
-        if self._proposer is None:
-            self._proposer = self._proposer_for(self.objectives)
-        return self._proposer
+    def _free_proposer(self) -> Proposer:
+        # One that was cut short stands anywhere in its sequence: it never becomes free.
+        answered, self._answered = self._answered, None
+        if answered is not None and answered.objectives == self.objectives:
+            return answered.proposer
+        return self._proposer_for(self.objectives)
 
     def _proposer_for(self, objectives: Sequence[Objective]) -> Proposer:
         from milp_search.search.proposers import make_proposer
@@ -685,7 +691,7 @@ class Study:
 
     def _look(self, state: StudyState, proposer: Proposer) -> Look:
         pending = tuple(trial.index for trial in state.trials if not trial.status.terminal)
-        return Look(proposer, state.trials, pending, state.memory)
+        return Look(proposer, state.trials, pending, state.memory, state.objectives)
 
     def _take_over(self) -> None:
         if self._state.created is None:
@@ -745,8 +751,6 @@ class Study:
             until_there_is_space(lambda: self._store.append(stamped), what, self.folder)
         else:
             self._store.append(stamped)
-        if any(isinstance(event.payload, Referenced) for event in events):
-            self._proposer = None  # it was made for objectives without reference
         self._state = state
         for event in events:
             _logger.debug("%s, trial %s", kind_of(event.payload), event.trial)
