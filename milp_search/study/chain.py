@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from milp_search.study.events import KINDS, Event, kind_of
 from milp_search.study.reasons import one_line
-from milp_search.study.schema import transaction
 
 Row = tuple[int, str, int | None, int | None, str, float, float | None, str]
 
@@ -49,7 +48,8 @@ def scan(connection: sqlite3.Connection) -> Scan:
     events: list[Event] = []
     digests: list[str] = []
     try:
-        with transaction(connection, "DEFERRED"):
+        with connection:
+            connection.execute("BEGIN DEFERRED")
             for row in connection.execute(_select(connection)):
                 events.append(event_of(row, len(events) + 1, digests[-1] if digests else ""))
                 digests.append(row[-1])

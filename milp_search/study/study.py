@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -101,6 +101,15 @@ class Look:
         return self.proposer.propose(count)
 
 
+@dataclass(frozen=True)
+class _Commit:
+    """A commit, done or under way: the states before and after, and how many events are then."""
+
+    before: StudyState
+    after: StudyState
+    events: int
+
+
 @final
 class Study:
     """One search to a budget, kept in a folder.
@@ -122,7 +131,9 @@ class Study:
         self._store, self._lock = store, lock
         self._exact = dict(exact)
         self._since = time.monotonic()
-        self._state = replay(store.read())
+        events = store.read()
+        state = replay(events)
+        self._latest = _Commit(state, state, len(events))
         self._answered: Look | None = None  # the last one, if its proposer is free again
         # The trials that were weighed against one another, and the front of them.
         self._weighed: tuple[frozenset[int], tuple[Trial, ...]] = frozenset(), ()
@@ -313,13 +324,16 @@ class Study:
     @property
     def created(self) -> Created:
         """What the study was created with."""
-        assert self._state.created is not None  # `open` and `create` see to it
-        return self._state.created
+        # It never changes, and proposals made in another thread need it while events are stored.
+        created = self._latest.after.created
+        assert created is not None  # `open` and `create` see to it
+        return created
 
     @property
     def state(self) -> StudyState:
         """The replayed state: trials, attempts, tests, epoch."""
-        return self._state
+        latest = self._latest
+        return latest.after if self._store.settled() >= latest.events else latest.before
 
     def events(self) -> list[Event]:
         """Returns all that happened, in order, from the store."""
@@ -333,7 +347,7 @@ class Study:
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives; their references are set from the start or once inferred."""
-        return self._state.objectives
+        return self.state.objectives
 
     @property
     def constraints(self) -> tuple[OutcomeConstraint, ...]:
@@ -348,7 +362,7 @@ class Study:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials, in the order in which they were asked."""
-        return self._state.trials
+        return self.state.trials
 
     @property
     def pending(self) -> tuple[Trial, ...]:
@@ -358,7 +372,7 @@ class Study:
     @property
     def finished(self) -> str | None:
         """Why the search ended; None while it goes on."""
-        return self._state.finished
+        return self.state.finished
 
     @cached_property
     def space(self) -> Space:
@@ -379,15 +393,15 @@ class Study:
         Raises:
             StudyError: No such trial was asked.
         """
-        return find_trial(self._state, index)
+        return find_trial(self.state, index)
 
     def attempt(self, index: int) -> int | None:
         """Returns a trial's latest attempt, None where it was never started."""
-        return self._state.attempts.get(index)
+        return self.state.attempts.get(index)
 
     def tests(self, index: int) -> Mapping[int, Measurements]:
         """Returns a trial's test measurements by test seed, empty where it was not tested."""
-        return self._state.tests.get(index, {})
+        return self.state.tests.get(index, {})
 
     def ask(self) -> Trial:
         """Returns a new trial.
@@ -426,7 +440,7 @@ class Study:
             A look that proposes, also in another thread, while the study goes on.
         """
         self._refuse_if_read_only()
-        look = self._look(self._state, self._free_proposer())
+        look = self._look(self.state, self._free_proposer())
         if ahead is not None:
             self._commit(Event(Looked(ahead)))
         return look
@@ -476,7 +490,7 @@ class Study:
             for index, proposal in enumerate(proposals, first)
         ]
         memory = look.proposer.memory
-        if memory != self._state.memory:
+        if memory != self.state.memory:
             events.append(Event(Remembered(None if memory is None else dict(memory))))
         self._commit(*events)
         return list(self.trials[first:])
@@ -603,13 +617,13 @@ class Study:
 
         In the product of the objectives' natural units, relative to their references.
         """
-        if not self._state.referenced:
+        if not self.state.referenced:
             return None
         return outcome.dominated_hypervolume(self.front(), self.objectives)
 
     def hypervolume_trace(self) -> list[float]:
         """Returns the hypervolume after each trial, by index; empty until references are known."""
-        if not self._state.referenced:
+        if not self.state.referenced:
             return []
         return outcome.hypervolume_trace(self.trials, self.objectives, self.constraints)
 
@@ -650,10 +664,8 @@ class Study:
             known = {**self._exact_measurements(trial.arm), **trial.measurements}
             planned = replace(trial, plan=self.plan(trial.arm), measurements=known)
             events += adopted_events(planned, self.created.seed)
-        state = self._state
-        for event in events:
-            state = apply(state, event)
-        self._commit(*events, *self._reference_if_due(state))
+        after = reduce(apply, events, self.state)
+        self._commit(*events, *self._reference_if_due(after))
 
     def _exact_measurements(self, arm: Arm) -> dict[str, Measurement]:
         return {
@@ -694,7 +706,7 @@ class Study:
         return Look(proposer, state.trials, pending, state.memory, state.objectives)
 
     def _take_over(self) -> None:
-        if self._state.created is None:
+        if self.state.created is None:
             raise StudyError(
                 f"expected a study in {self.folder}, got one that was never fully created",
                 remedy="Start the study again, in the same folder: nothing of it has run.",
@@ -708,14 +720,14 @@ class Study:
                 f"got {', '.join(sorted(self._exact)) or 'none'}",
                 remedy="Pass the same functions as `exact=` to `Study.open`.",
             )
-        self._lock.rise_above(self._state.epoch)
+        self._lock.rise_above(self.state.epoch)
         # References are due already where the event that brought them was cut off by a repair.
-        due = self._reference_if_due(self._state)
+        due = self._reference_if_due(self.state)
         self._commit(Event(_opened(self._lock)), *due, patient=False)
 
     def _end(self, index: int, payload: Payload) -> Trial:
         event = Event(payload, index, self.attempt(index))
-        after = apply(self._state, event)
+        after = apply(self.state, event)
         self._commit(event, *self._reference_if_due(after))
         trial = self.trial(index)
         _logger.info("trial %d %s", index, trial.status)
@@ -738,20 +750,24 @@ class Study:
     def _commit(self, *events: Event, patient: bool = True) -> None:
         """Stores events and lives on in the state after them.
 
-        With `patient`, a full disk is waited for: what a driver knows may be nowhere else.
+        An exception may cut this short anywhere: from before the commit on there are both states,
+        and what is on disk says which is the study's. With `patient`, a full disk is waited for:
+        what a driver knows may be nowhere else.
         """
         self._refuse_if_read_only()
-        state, now, elapsed_s = self._state, time.time(), time.monotonic() - self._since
+        before, now, elapsed_s = self.state, time.time(), time.monotonic() - self._since
         # A study that goes on must not differ from one that is opened again.
         stamped = [as_replayed(replace(event, at=now, elapsed_s=elapsed_s)) for event in events]
-        for event in stamped:
-            state = apply(state, event)
-        if patient:
-            what = " and ".join(map(_described, stamped))
-            until_there_is_space(lambda: self._store.append(stamped), what, self.folder)
-        else:
-            self._store.append(stamped)
-        self._state = state
+        after = reduce(apply, stamped, before)
+        self._latest = _Commit(before, after, self._store.settled() + len(stamped))
+        try:
+            if patient:
+                what = " and ".join(map(_described, stamped))
+                until_there_is_space(lambda: self._store.append(stamped), what, self.folder)
+            else:
+                self._store.append(stamped)
+        finally:
+            self._store.settled()
         for event in events:
             _logger.debug("%s, trial %s", kind_of(event.payload), event.trial)
 

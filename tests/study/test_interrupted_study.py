@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 import pytest
 
 from milp_search.search.domain import Domain
+from milp_search.study.store import EventStore
 from milp_search.study.study import Study
-from study.interrupts import interrupted
+from study.interrupts import interrupt_after, interrupted
 from study.making import Make
 
 
@@ -39,3 +43,39 @@ def test_a_front_that_was_interrupted_has_each_trial_once(make: Make) -> None:
         if not came:
             assert steps > 10
             break
+
+
+def settled_or_interrupted(steps: int) -> Callable[[EventStore], int]:
+    """Returns `EventStore.settled`, itself interrupted where it comes after an interrupt."""
+    settled = EventStore.settled
+
+    def settle(store: EventStore) -> int:
+        if sys.exc_info()[0] is KeyboardInterrupt:
+            interrupt_after(steps)
+        return settled(store)
+
+    return settle
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_after_an_interrupted_commit_the_study_is_what_is_on_disk(
+    make: Make, monkeypatch: pytest.MonkeyPatch, twice: bool
+) -> None:
+    """A commit is interrupted at each of its steps, and then what finds out whether it is done."""
+    study, done = make(), []
+    index = study.ask().index
+    for steps in count(1):
+        attempt = len(study.state.attempts) and 1 + study.state.attempts[index]
+        with monkeypatch.context() as patch:
+            if twice:
+                patch.setattr(EventStore, "settled", settled_or_interrupted(1 + steps % 12))
+            came = interrupted(partial(study.start, index, attempt), steps)
+        with Study.open(study.folder, read_only=True) as seen:
+            assert seen.state == study.state
+        if not came:
+            break
+        done.append(study.attempt(index) == attempt)
+    # It is on disk from one step on, and not before.
+    assert done == sorted(done)
+    assert {False, True} == {*done}
+    assert study.attempt(index) == attempt
