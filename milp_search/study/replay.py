@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from types import MappingProxyType
@@ -79,6 +79,17 @@ def replay(events: Iterable[Event]) -> StudyState:
         StudyError: An event cannot follow the ones before it.
     """
     return reduce(apply, events, StudyState())
+
+
+def replay_longest(events: Sequence[Event]) -> tuple[StudyState, int]:
+    """Returns the state after as many events as can follow one another, and their number."""
+    state = StudyState()
+    for number, event in enumerate(events):
+        try:
+            state = apply(state, event)
+        except StudyError:
+            return state, number
+    return state, len(events)
 
 
 def apply(state: StudyState, event: Event) -> StudyState:

@@ -392,7 +392,7 @@ def _check_end(path: Path, found: Scan, mark: HighWater | None) -> None:
         raise StudyError(
             f"expected the store that this study was kept in, got another one, whose event "
             f"{mark.events} is not the one that was written: {path}",
-            remedy=_restore(path),
+            remedy=restoring(path),
         )
 
 
@@ -412,11 +412,12 @@ def _explanation(path: Path, expected: str, error: Exception) -> StudyError:
         return DiskFullError(got, remedy="Make space, then try again.")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     if code in _CORRUPT or isinstance(error, UnicodeDecodeError):
-        return StudyError(got, remedy=_restore(path))
+        return StudyError(got, remedy=restoring(path))
     return StudyError(got, remedy="Check the folder's permissions.")
 
 
-def _restore(path: Path) -> str:
+def restoring(path: Path) -> str:
+    """Returns what to do about a store that is damaged."""
     return (
         f"Restore the file from a copy, or keep what is whole of it with "
         f"`milp-search repair {path.parent}`."
@@ -427,7 +428,7 @@ def _damaged(path: Path, whole: int, cause: object) -> StudyError:
     which = f"the first {whole} events are whole" if whole else "no event could be read"
     return StudyError(
         f"the study's store is damaged at event {whole + 1} ({cause}); {which}: {path}",
-        remedy=_restore(path),
+        remedy=restoring(path),
     )
 
 
@@ -435,7 +436,7 @@ def _cut(path: Path, there: int, mark: HighWater | None) -> StudyError:
     written = "" if mark is None else f", and {mark.events} or more were written"
     return StudyError(
         f"the study's store ends after event {there}{written}: {path}",
-        remedy=_restore(path)
+        remedy=restoring(path)
         if there
         else "Restore the file from a copy; where no trial had begun, delete the folder.",
     )

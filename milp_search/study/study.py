@@ -44,7 +44,7 @@ from milp_search.study.events import (
 from milp_search.study.lock import LOCK_NAME, DriverLock
 from milp_search.study.measured import checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
-from milp_search.study.replay import StudyState, apply, find_trial, replay
+from milp_search.study.replay import StudyState, apply, find_trial, replay, replay_longest
 from milp_search.study.requested import (
     CLOSED_FORMS,
     all_metrics,
@@ -54,7 +54,7 @@ from milp_search.study.requested import (
     required_metrics,
 )
 from milp_search.study.reuse import Reused
-from milp_search.study.store import EventStore
+from milp_search.study.store import EventStore, restoring
 
 if TYPE_CHECKING:
     from milp_search.search.proposal import Proposal, Proposer
@@ -132,7 +132,7 @@ class Study:
         self._exact = dict(exact)
         self._since = time.monotonic()
         events = store.read()
-        state = replay(events)
+        state = _replayed(events, store.path)
         self._latest = _Commit(state, state, len(events))
         self._answered: Look | None = None  # the last one, if its proposer is free again
         # The trials that were weighed against one another, and the front of them.
@@ -800,6 +800,18 @@ def made_folder(folder: Path) -> Path:
             remedy="Choose a folder that you can write to.",
         ) from error
     return folder
+
+
+def _replayed(events: Sequence[Event], path: Path) -> StudyState:
+    try:
+        return replay(events)
+    except StudyError as error:
+        whole = replay_longest(events)[1]
+        raise StudyError(
+            f"the study's store has events that cannot follow one another: event {whole + 1} "
+            f"({error.message}): {path}",
+            remedy=restoring(path),
+        ) from error
 
 
 def _described(event: Event) -> str:
