@@ -360,6 +360,13 @@ class Study:
         return required_metrics(self.objectives, self.constraints)
 
     @property
+    def _tellable(self) -> tuple[str, ...] | None:
+        """The metrics that a trial may be told, the exact ones among them; None where any may."""
+        created = self.created
+        known = created.metrics
+        return None if known is None else tuple(dict.fromkeys((*known, *created.exact)))
+
+    @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials, in the order in which they were asked."""
         return self.state.trials
@@ -540,7 +547,7 @@ class Study:
         checked = checked_measurements(
             {**self._exact_measurements(trial.arm), **measurements},
             required=self.required,
-            known=self.created.metrics,
+            known=self._tellable,
         )
         return self._end(index, Completed(checked, duration_s, pack, dict(reused or {})))
 
@@ -592,7 +599,7 @@ class Study:
             MeasurementError: A metric is unknown or a value is not finite.
             StudyError: The trial is not completed, or was tested with this seed already.
         """
-        checked = checked_measurements(measurements, required=(), known=self.created.metrics)
+        checked = checked_measurements(measurements, required=(), known=self._tellable)
         self._commit(Event(FinalTest(seed, checked), index))
 
     def finish(self, reason: str) -> None:

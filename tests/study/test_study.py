@@ -254,6 +254,15 @@ def test_trainable_parameters_are_counted_and_not_told(make: Make) -> None:
     assert make(shape=SHAPE).exact == {}
 
 
+def test_an_exact_metric_needs_no_place_among_the_metrics(make: Make) -> None:
+    study = make(metrics=["rouge_1"], exact={"flops": lambda arm: 5.0})
+    done = study.tell(study.ask().index, {**GOOD, "rouge_1": 0.3})
+    assert done.measurements["flops"] == Measurement(5.0, 0.0)
+    study.record_test(done.index, 1, {"loss": 2.2, "flops": 5.0})
+    with pytest.raises(MeasurementError, match=r"\(flops, loss, rouge_1, rouge_l\), got 'bleu'"):
+        study.record_test(done.index, 2, {"bleu": 0.2})
+
+
 def test_exact_metrics_must_be_given_again_to_go_on(make: Make) -> None:
     def cost(arm: Arm) -> float:
         return float(arm["lora_rank"])
