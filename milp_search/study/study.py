@@ -51,6 +51,8 @@ from milp_search.study.requested import (
     check_measured,
     checked_name,
     checked_objectives,
+    checked_texts,
+    checked_whole,
     required_metrics,
 )
 from milp_search.study.reuse import Reused
@@ -187,26 +189,30 @@ class Study:
 
         Raises:
             StudyError: The folder holds a study, or cannot be written.
-            SpecError: There is no objective, one is named twice, or the method is unknown; or a
-                constraint fits neither the metrics nor the proposer.
+            SpecError: There is no objective, one is named twice, or none needs a trial; the method
+                is unknown, or a number no whole one; or a constraint fits neither the metrics nor
+                the proposer.
         """
         # numpy comes with the table of proposers, and opening a study does not need it.
-        from milp_search.search.proposers import PROPOSERS, check_heeded
+        from milp_search.search.proposers import PROPOSERS, check_any_measured, check_heeded
 
         objectives = checked_objectives(objectives)
-        bounds = checked_constraints(constraints, objectives)
+        bounds = checked_constraints(checked_texts("constraints", constraints), objectives)
+        closed_forms = (*(exact or {}), *(() if shape is None else CLOSED_FORMS))
+        named = [one.metric for one in objectives]
+        check_any_measured(named, closed_forms)
         if metrics is not None:
-            known = [one.metric for one in objectives] + [*metrics, *(exact or {})]
+            known = [*named, *checked_texts("metrics", metrics), *closed_forms]
             for one in bounds:
-                check_measured(one, known if shape is None else [*known, *CLOSED_FORMS])
+                check_measured(one, known)
         preset = checked_name("preset", preset, PRESETS)
         if initial_trials is None:
             initial_trials = usual_initial_trials(preset, space.parameters)
         created = Created(
             space=space.as_dict(),
             objectives=objectives,
-            seed=seed,
-            initial_trials=initial_trials,
+            seed=checked_whole("seed", seed),
+            initial_trials=checked_whole("initial_trials", initial_trials),
             proposer=checked_name("proposer", proposer, PROPOSERS),
             preset=preset,
             method=checked_name("method", method, KNOWN_METHODS),

@@ -367,6 +367,19 @@ def test_what_furnishes_the_folder_comes_before_the_study(
     [
         ({"objectives": []}, "at least one objective"),
         ({"objectives": [GOALS[0], GOALS[0]]}, "got 'loss' 2 times"),
+        (
+            {"objectives": [Objective("trainable_params", "minimize")], "shape": SHAPE},
+            "one objective that is measured, got trainable_params",
+        ),
+        (
+            {"objectives": [Objective("f", "minimize")], "exact": {"f": lambda arm: 5.0}},
+            "one objective that is measured, got f",
+        ),
+        ({"seed": -1}, "expected seed to be a whole number of at least 0, got -1"),
+        ({"initial_trials": 2.5}, "expected initial_trials to be a whole number .*, got 2.5"),
+        ({"initial_trials": -1}, "expected initial_trials to be a whole number .*, got -1"),
+        ({"metrics": "rouge_l"}, "expected a list as metrics, got 'rouge_l'"),
+        ({"constraints": "loss <= 2"}, "expected a list as constraints, got 'loss <= 2'"),
         ({"method": "mlip"}, "expected a method"),
         ({"proposer": "saas"}, "expected a proposer"),
         ({"preset": "papers"}, "expected a preset"),
