@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import operator
-from collections.abc import Collection, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from milp_search.core.errors import InputError, SpecError
 from milp_search.core.trial import Objective
@@ -59,6 +60,25 @@ def checked_whole(name: str, value: object, error: type[InputError] = SpecError)
     if whole < 0:
         raise error(f"expected {name} to be a whole number of at least 0, got {value!r}")
     return whole
+
+
+def checked_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns a study's facts for its reader.
+
+    Args:
+        settings: The facts as given; None is none.
+
+    Returns:
+        The same.
+
+    Raises:
+        SpecError: They are no plain JSON values.
+    """
+    try:
+        json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"expected settings of plain JSON values, got: {error}") from None
+    return dict(settings or {})
 
 
 def checked_texts(name: str, values: Sequence[Text]) -> Sequence[Text]:

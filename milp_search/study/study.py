@@ -42,7 +42,7 @@ from milp_search.study.events import (
     kind_of,
 )
 from milp_search.study.lock import LOCK_NAME, DriverLock
-from milp_search.study.measured import checked_measurements
+from milp_search.study.measured import checked_duration, checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
 from milp_search.study.replay import StudyState, apply, find_trial, replay, replay_longest
 from milp_search.study.requested import (
@@ -51,6 +51,7 @@ from milp_search.study.requested import (
     check_measured,
     checked_name,
     checked_objectives,
+    checked_settings,
     checked_texts,
     checked_whole,
     required_metrics,
@@ -220,7 +221,7 @@ class Study:
             exact=tuple(sorted(exact or {})),
             shape=shape,
             max_communities=max_communities,
-            settings=dict(settings or {}),
+            settings=checked_settings(settings),
             constraints=bounds,
             engine=engine or EngineOptions(),
         )
@@ -521,7 +522,8 @@ class Study:
                 kind of `after` is unknown.
         """
         lost = None if after is None else checked_failure(after.kind, after.reason)
-        self._commit(Event(Started(lost), index, attempt))
+        attempt = checked_whole("attempt", attempt, StudyError)
+        self._commit(Event(Started(lost), self.trial(index).index, attempt))
 
     def tell(
         self,
@@ -555,16 +557,21 @@ class Study:
             required=self.required,
             known=self._tellable,
         )
-        return self._end(index, Completed(checked, duration_s, pack, dict(reused or {})))
+        duration_s = checked_duration(duration_s)
+        return self._end(trial.index, Completed(checked, duration_s, pack, dict(reused or {})))
 
     def fail(
-        self, index: int, reason: str, kind: str = "told", duration_s: float | None = None
+        self,
+        index: int,
+        reason: str | BaseException,
+        kind: str = "told",
+        duration_s: float | None = None,
     ) -> Trial:
         """Ends a trial without measurements and returns it.
 
         Args:
             index: The trial.
-            reason: Why, in a line; it must not quote users' texts.
+            reason: Why, in a line, or what was raised; it must not quote users' texts.
             kind: One of `FAILURE_KINDS`.
             duration_s: Seconds from start to end.
 
@@ -573,8 +580,10 @@ class Study:
 
         Raises:
             StudyError: The kind is unknown, the trial was never asked or has ended already.
+            MeasurementError: The duration is not finite.
         """
-        return self._end(index, Failed(checked_failure(kind, reason), duration_s))
+        failed = Failed(checked_failure(kind, reason), checked_duration(duration_s))
+        return self._end(index, failed)
 
     def abandon(self, index: int, reason: str) -> Trial:
         """Ends a trial that will not be evaluated, through no fault of its own, and returns it.
@@ -606,7 +615,8 @@ class Study:
             StudyError: The trial is not completed, or was tested with this seed already.
         """
         checked = checked_measurements(measurements, required=(), known=self._tellable)
-        self._commit(Event(FinalTest(seed, checked), index))
+        seed = checked_whole("the test seed", seed, StudyError)
+        self._commit(Event(FinalTest(seed, checked), self.trial(index).index))
 
     def finish(self, reason: str) -> None:
         """Notes why the search ended; a later `ask` takes it up again."""
@@ -739,6 +749,7 @@ class Study:
         self._commit(Event(_opened(self._lock)), *due, patient=False)
 
     def _end(self, index: int, payload: Payload) -> Trial:
+        index = self.trial(index).index
         event = Event(payload, index, self.attempt(index))
         after = apply(self.state, event)
         self._commit(event, *self._reference_if_due(after))

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from milp_search.core.arm import Arm
@@ -162,6 +163,45 @@ def test_bad_measurements_change_nothing(
         study.tell(trial.index, measurements)
     assert study.trial(trial.index) == trial
     study.tell(trial.index, {**GOOD, "rouge_1": 0.3})
+
+
+def test_numbers_of_numpy_are_as_good_as_plain_ones(make: Make) -> None:
+    zero, four, one_and_a_half = cast(Any, (np.int64(0), np.int64(4), np.float32(1.5)))
+    study = make(seed=np.int64(1))
+    study.ask()
+    study.start(zero, zero)
+    study.tell(zero, GOOD, one_and_a_half)
+    study.record_test(zero, four, {"loss": 2.5})
+    with Study.open(study.folder, read_only=True) as seen:
+        assert (seen.created.seed, seen.trial(0).duration_s) == (1, 1.5)
+        assert seen.tests(0) == {4: {"loss": Measurement(2.5)}}
+
+
+def test_what_is_no_number_is_refused_and_changes_nothing(make: Make) -> None:
+    study, nan = make(), float("nan")
+    index = study.ask().index
+    users = Measurement(1.0, 0.1, (1.0, nan))
+    bad: list[tuple[Do, type[ValueError], str]] = [
+        (lambda: study.tell(0.0, GOOD), StudyError, r"\(0 to 0\), got 0.0"),  # type: ignore[arg-type]
+        (lambda: study.start(index, 0.5), StudyError, "attempt to be a whole .* got 0.5"),  # type: ignore[arg-type]
+        (lambda: study.tell(index, {**GOOD, "loss": users}), MeasurementError, "loss: .*nan"),
+        (lambda: study.tell(index, GOOD, nan), MeasurementError, "duration_s .* got nan"),
+        (lambda: study.fail(index, "x", duration_s=nan), MeasurementError, "duration_s .* got nan"),
+    ]
+    for do, kind, message in bad:
+        with pytest.raises(kind, match=message):
+            do()
+    assert study.trial(index).status == "asked"
+    study.tell(index, GOOD)
+    with pytest.raises(StudyError, match=r"the test seed to be a whole .* got -1"):
+        study.record_test(index, -1, GOOD)
+    assert study.tests(index) == {}
+
+
+def test_a_trial_fails_for_an_exception_as_for_its_message(make: Make) -> None:
+    study = make()
+    failed = study.fail(study.ask().index, RuntimeError("out of\nluck"))
+    assert failed.failure == Failure("told", "out of luck")
 
 
 def test_a_failure_keeps_its_kind_and_a_printable_reason(make: Make) -> None:
@@ -378,6 +418,8 @@ def test_what_furnishes_the_folder_comes_before_the_study(
         ({"seed": -1}, "expected seed to be a whole number of at least 0, got -1"),
         ({"initial_trials": 2.5}, "expected initial_trials to be a whole number .*, got 2.5"),
         ({"initial_trials": -1}, "expected initial_trials to be a whole number .*, got -1"),
+        ({"settings": {"p": Path("x")}}, "expected settings of plain JSON values, got: Object of"),
+        ({"settings": {"p": float("inf")}}, "expected settings of plain JSON values, got: Out of"),
         ({"metrics": "rouge_l"}, "expected a list as metrics, got 'rouge_l'"),
         ({"constraints": "loss <= 2"}, "expected a list as constraints, got 'loss <= 2'"),
         ({"method": "mlip"}, "expected a method"),
