@@ -44,6 +44,9 @@ def scan(connection: sqlite3.Connection) -> Scan:
 
     Returns:
         The events, and why there are no more.
+
+    Raises:
+        sqlite3.ProgrammingError: The connection is closed, or of another thread.
     """
     events: list[Event] = []
     digests: list[str] = []
@@ -55,6 +58,8 @@ def scan(connection: sqlite3.Connection) -> Scan:
                 digests.append(row[-1])
             # The chain cannot miss what was cut off its end; the b-tree's own accounts do.
             verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.ProgrammingError:
+        raise  # the connection is closed or of another thread: that says nothing of the store
     except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
         return Scan(tuple(events), tuple(digests), error)
     return Scan(tuple(events), tuple(digests), None if verdict == "ok" else one_line(verdict))

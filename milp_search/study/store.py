@@ -190,7 +190,8 @@ class EventStore:
         """
         # Before the events, to which others may add.
         mark = read_mark(self.path)
-        found = scan(self._connection)
+        with explained(self.path, "to read the store"):
+            found = scan(self._connection)
         if found.damage is not None:
             raise _damaged(self.path, len(found.events), found.damage)
         _check_end(self.path, found, mark)
@@ -407,6 +408,11 @@ def explained(path: Path, expected: str) -> Iterator[None]:
 
 
 def _explanation(path: Path, expected: str, error: Exception) -> StudyError:
+    if isinstance(error, sqlite3.ProgrammingError):
+        return StudyError(
+            f"expected {expected}, got one that is closed or of another thread: {path} ({error})",
+            remedy="Open the study again, in the thread that uses it.",
+        )
     got = f"expected {expected}, got: {error} ({path}); nothing was changed"
     if lacks_space(error, path.parent):
         return DiskFullError(got, remedy="Make space, then try again.")

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -337,6 +338,33 @@ def test_a_finished_study_may_be_taken_up_again(make: Make) -> None:
     assert study.finished == "budget spent"
     study.ask()
     assert study.finished is None
+
+
+def uses(study: Study) -> list[Do]:
+    return [study.events, study.ask, lambda: study.tell(0, GOOD)]
+
+
+def test_a_closed_study_says_so_and_is_not_called_damaged(make: Make) -> None:
+    study = make()
+    study.ask()
+    study.close()
+    for use in uses(study):
+        with pytest.raises(StudyError, match=r"closed or of another thread.*\n  Open the study"):
+            use()
+    assert len(study.trials) == 1
+    study.close()
+
+
+def test_a_study_is_not_called_damaged_in_another_thread(make: Make) -> None:
+    study = make()
+    study.ask()
+    with ThreadPoolExecutor(1) as other:
+        for use in uses(study):
+            with pytest.raises(
+                StudyError, match=r"closed or of another thread.*\n  Open the study"
+            ):
+                other.submit(use).result()
+    assert study.tell(0, GOOD).status == "completed"
 
 
 def test_a_second_driver_is_refused_while_readers_are_not(make: Make) -> None:
