@@ -161,6 +161,7 @@ class Study:
         settings: Mapping[str, Any] | None = None,
         constraints: Sequence[OutcomeConstraint | str] = (),
         furnish: Callable[[Path], object] | None = None,
+        lived: Callable[[Study], Sequence[Trial]] = lambda study: (),
     ) -> Self:
         """Starts a study in a folder, which is made readable to its owner only.
 
@@ -184,6 +185,8 @@ class Study:
                 `rouge_l >= 0.3`; on an objective, a metric or a closed form.
             furnish: Writes what has to lie in the folder from the study's first moment on; called
                 with the folder, when no other driver can take it.
+            lived: Trials that were run elsewhere, for the study as it is to be; they are stored
+                with it, all or nothing.
 
         Returns:
             The study, open.
@@ -235,7 +238,10 @@ class Study:
             study = cls(folder, store, lock, exact or {})
             if furnish is not None:
                 furnish(folder)
-            study._commit(Event(created), Event(_opened(lock)), patient=False)
+            opening = [Event(created), Event(_opened(lock))]
+            # From here on the study knows what it is to be, as in a commit.
+            study._latest = _Commit(StudyState(), replay(opening), len(opening))
+            study._commit(*opening, *study._adopted(lived(study)), patient=False)
             undo.pop_all()
         return study
 
@@ -273,14 +279,12 @@ class Study:
             given["constraints"] = ax_constraints(experiment)
         for arm in (arm for trial in experiment.trials.values() for arm in trial.arms):
             space.plan(arm.parameters)
-        with ExitStack() as undo:
-            study = cls.create(folder, space=space, objectives=objectives, **given)
-            undo.callback(study.close)
+
+        def lived(study: Study) -> Sequence[Trial]:
             measured = [metric for metric in study.required if metric not in study.exact]
-            trials = ax_trials(experiment, experiment.lookup_data(), measured)
-            study._adopt(trials)
-            undo.pop_all()
-        return study
+            return ax_trials(experiment, experiment.lookup_data(), measured)
+
+        return cls.create(folder, space=space, objectives=objectives, lived=lived, **given)
 
     @classmethod
     def open(
@@ -364,7 +368,7 @@ class Study:
     @property
     def required(self) -> tuple[str, ...]:
         """The metrics that every completed trial carries: optimised or constrained."""
-        return required_metrics(self.objectives, self.constraints)
+        return required_metrics(self.created.objectives, self.constraints)
 
     @property
     def _tellable(self) -> tuple[str, ...] | None:
@@ -681,14 +685,14 @@ class Study:
         attach_trials(experiment, self.trials, self.required)
         return experiment
 
-    def _adopt(self, trials: Sequence[Trial]) -> None:
+    def _adopted(self, trials: Sequence[Trial]) -> list[Event]:
         events: list[Event] = []
         for trial in trials:
             known = {**self._exact_measurements(trial.arm), **trial.measurements}
             planned = replace(trial, plan=self.plan(trial.arm), measurements=known)
             events += adopted_events(planned, self.created.seed)
-        after = reduce(apply, events, self.state)
-        self._commit(*events, *self._reference_if_due(after))
+        after = reduce(apply, events, self._latest.after)
+        return [*events, *self._reference_if_due(after)]
 
     def _exact_measurements(self, arm: Arm) -> dict[str, Measurement]:
         return {
