@@ -88,8 +88,8 @@ class EventStore:
             if store.read():
                 raise StudyError(
                     f"expected a new folder, got {path.parent}, which holds a study already",
-                    remedy=f"Choose another folder, or go on with `milp-search resume "
-                    f"{path.parent}`.",
+                    remedy="Choose another folder, or go on with that study: by `Study.open`, or, "
+                    f"where it has a study.yaml, `milp-search resume {path.parent}`.",
                 )
         except StudyError:
             store.close()
