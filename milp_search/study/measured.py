@@ -9,6 +9,10 @@ from numbers import Real
 
 from milp_search.core.errors import MeasurementError
 from milp_search.core.trial import Measurement
+from milp_search.study.events import Measurements
+
+# ours: above what single precision rounds off.
+_ROUNDING = 1e-6
 
 
 def checked_measurements(
@@ -36,6 +40,29 @@ def checked_measurements(
     if known is not None:
         _refuse_unknown(told, known)
     return {metric: _measurement(metric, value) for metric, value in told.items()}
+
+
+def as_exact(told: Mapping[str, Measurement], exact: Measurements) -> dict[str, Measurement]:
+    """Returns the measurements with the exact ones as their closed forms give them.
+
+    Args:
+        told: Metric name to measurement.
+        exact: What is known without a trial; the same where it was told nevertheless.
+
+    Returns:
+        Metric name to measurement, all exact ones among them.
+
+    Raises:
+        MeasurementError: An exact metric was told another value.
+    """
+    for metric in exact.keys() & told.keys():
+        if not math.isclose(told[metric].mean, exact[metric].mean, rel_tol=_ROUNDING):
+            raise MeasurementError(
+                f"expected {exact[metric].mean} for {metric!r}, which follows from the arm, "
+                f"got {told[metric].mean}",
+                remedy=f"Leave {metric!r} out, or do not make it exact.",
+            )
+    return {**told, **exact}
 
 
 def checked_duration(duration_s: float | None) -> float | None:

@@ -42,7 +42,7 @@ from milp_search.study.events import (
     kind_of,
 )
 from milp_search.study.lock import LOCK_NAME, DriverLock
-from milp_search.study.measured import checked_duration, checked_measurements
+from milp_search.study.measured import as_exact, checked_duration, checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
 from milp_search.study.replay import StudyState, apply, find_trial, replay, replay_longest
 from milp_search.study.requested import (
@@ -542,8 +542,7 @@ class Study:
 
         Args:
             index: The trial.
-            measurements: At least what is optimised or constrained; exact metrics are filled in
-                where left out.
+            measurements: At least what is optimised or constrained; exact metrics are filled in.
             duration_s: Its share of its pack's seconds.
             pack: How many trials were trained together.
             reused: Hits and lookups in the study's cache, by kind.
@@ -552,15 +551,16 @@ class Study:
             The completed trial.
 
         Raises:
-            MeasurementError: A metric is missing or unknown, or a value is not finite.
+            MeasurementError: A metric is missing or unknown, or a value is not finite; or an
+                exact metric has another value.
             StudyError: The trial was never asked, or has ended already.
         """
         trial = self.trial(index)
+        exact = self._exact_measurements(trial.arm)
         checked = checked_measurements(
-            {**self._exact_measurements(trial.arm), **measurements},
-            required=self.required,
-            known=self._tellable,
+            {**exact, **measurements}, required=self.required, known=self._tellable
         )
+        checked = as_exact(checked, exact)
         duration_s = checked_duration(duration_s)
         return self._end(trial.index, Completed(checked, duration_s, pack, dict(reused or {})))
 
@@ -688,7 +688,7 @@ class Study:
     def _adopted(self, trials: Sequence[Trial]) -> list[Event]:
         events: list[Event] = []
         for trial in trials:
-            known = {**self._exact_measurements(trial.arm), **trial.measurements}
+            known = as_exact(trial.measurements, self._exact_measurements(trial.arm))
             planned = replace(trial, plan=self.plan(trial.arm), measurements=known)
             events += adopted_events(planned, self.created.seed)
         after = reduce(apply, events, self._latest.after)

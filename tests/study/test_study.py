@@ -304,6 +304,17 @@ def test_an_exact_metric_needs_no_place_among_the_metrics(make: Make) -> None:
         study.record_test(done.index, 2, {"bleu": 0.2})
 
 
+def test_an_exact_metric_that_was_told_another_value_is_refused(make: Make) -> None:
+    study = make(exact={"cost": lambda arm: 5.0})
+    index = study.ask().index
+    for wrong in (-99.0, 5.001, 0.0):
+        with pytest.raises(MeasurementError, match=rf"expected 5.0 for 'cost', .* got {wrong}"):
+            study.tell(index, {**GOOD, "cost": wrong})
+    # Single precision told it.
+    done = study.tell(index, {**GOOD, "cost": Measurement(5.0000002, 0.5)})
+    assert done.measurements["cost"] == Measurement(5.0, 0.0)
+
+
 def test_exact_metrics_must_be_given_again_to_go_on(make: Make) -> None:
     def cost(arm: Arm) -> float:
         return float(arm["lora_rank"])

@@ -105,6 +105,15 @@ def test_a_completed_trial_without_an_objective_counts_as_failed(
         assert adopted.trials[0].failure.kind == "told"
 
 
+def test_an_experiment_whose_data_contradict_a_closed_form_is_refused(
+    make: Make, tmp_path: Path
+) -> None:
+    study = lived(make)
+    given: dict[str, Any] = {"space": study.space, "objectives": GOALS}
+    with pytest.raises(MeasurementError, match=r"expected 0.25 for 'rouge_l', .* got 0.5"):
+        Study.adopt(tmp_path / "a", study.to_ax(), exact={"rouge_l": lambda arm: 0.25}, **given)
+
+
 def test_a_study_that_cannot_adopt_all_is_none(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
