@@ -45,10 +45,10 @@ class Progress:
         return (time.monotonic() - self._start) / new * (self._budget - done)
 
 
-def progress_line(study: Study, budget: int, seconds_left: float | None) -> str:
-    """Returns the state of a search in a line."""
+def progress_line(study: Study, budget: int | None, seconds_left: float | None) -> str:
+    """Returns the state of a search in a line; without the budget where that is not known."""
     trials = study.trials
-    parts = [f"{ended(trials)}/{budget} trials"]
+    parts = [f"{ended(trials)}{'' if budget is None else f'/{budget}'} trials"]
     failed = sum(trial.status == TrialStatus.FAILED for trial in trials)
     parts += [f"{failed} failed"] if failed else []
     eligible = study.eligible()

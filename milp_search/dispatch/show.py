@@ -28,7 +28,7 @@ from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.export import over_seeds
 from milp_search.study.outcome import completed, constraint_texts
 from milp_search.study.reuse import reuse_text, total_reuse
-from milp_search.study.spec_file import SPEC_NAME, load_study_spec
+from milp_search.study.spec_file import SPEC_NAME, load_study_spec, read_kept
 from milp_search.study.study import Study
 
 _LAYERS_FOR_CHECK = 32  # `auto` layers need some number when a space file is checked alone
@@ -37,8 +37,9 @@ _LAYERS_FOR_CHECK = 32  # `auto` layers need some number when a space file is ch
 def print_status(folder: Path, console: Console) -> None:
     """Prints the progress line, the trials by status, and why the study ended if it did."""
     with Study.open(folder, read_only=True) as study:
-        spec = load_study_spec(folder / SPEC_NAME)
-        line = progress_line(study, spec.budget.trials, None)
+        # A study that Python made has no study file, and no budget that is known.
+        spec = read_kept(folder) if (folder / SPEC_NAME).exists() else None
+        line = progress_line(study, spec.budget.trials if spec else None, None)
         console.print(line, soft_wrap=True, markup=False)
         counts = Counter(trial.status.value for trial in study.trials)
         states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
@@ -46,7 +47,7 @@ def print_status(folder: Path, console: Console) -> None:
         reused = reuse_text(total_reuse(study.trials))
         if reused:
             console.print(f"reused: {reused}", soft_wrap=True, markup=False, highlight=False)
-        for line in account_lines(folder, spec):
+        for line in account_lines(folder, spec) if spec else ():
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         _print_constraints(study, console)
         if study.finished:

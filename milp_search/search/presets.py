@@ -155,9 +155,10 @@ class EngineOptions:
                 )
         for name in _COUNTS:
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and not (isinstance(value, int) and value >= 1):
                 raise SpecError(
-                    f"expected {name} of at least 1, got {value}", remedy=f"correct `{name}`"
+                    f"expected {name} to be a whole number of at least 1, got {value!r}",
+                    remedy=f"correct `{name}`",
                 )
 
 

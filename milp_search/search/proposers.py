@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
 
@@ -236,11 +236,7 @@ def make_proposer(
     metrics = [one.metric for one in objectives]
     known = dict.fromkeys([*metrics, *(one.metric for one in kept)])
     closed_forms = {metric: exact[metric] for metric in known if metric in exact} if exact else {}
-    if all(metric in closed_forms for metric in metrics):
-        raise SpecError(
-            f"expected at least one objective that is measured, got {metrics}",
-            remedy="add a metric whose value only a trial can tell",
-        )
+    check_any_measured(metrics, closed_forms)
     settings = engine_settings(preset, engine)
     if initial_trials is None:
         initial_trials = usual_initial_trials(preset, space.parameters)
@@ -248,6 +244,23 @@ def make_proposer(
     domain = Domain(space.parameters, realise or space.plan, closed_forms, settings.inputs)
     setting = Setting(domain, tuple(objectives), seed, settings, kept)
     return PROPOSERS[name](setting)
+
+
+def check_any_measured(metrics: Sequence[str], closed_forms: Collection[str]) -> None:
+    """Refuses objectives that need no trial.
+
+    Args:
+        metrics: The objectives' metrics.
+        closed_forms: The metrics that are known of every arm.
+
+    Raises:
+        SpecError: All of them are known.
+    """
+    if all(metric in closed_forms for metric in metrics):
+        raise SpecError(
+            f"expected at least one objective that is measured, got {', '.join(metrics)}",
+            remedy="add a metric whose value only a trial can tell",
+        )
 
 
 def check_heeded(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from milp_search.study.events import KINDS, Event, kind_of
 from milp_search.study.reasons import one_line
-from milp_search.study.schema import transaction
 
 Row = tuple[int, str, int | None, int | None, str, float, float | None, str]
 
@@ -45,16 +44,22 @@ def scan(connection: sqlite3.Connection) -> Scan:
 
     Returns:
         The events, and why there are no more.
+
+    Raises:
+        sqlite3.ProgrammingError: The connection is closed, or of another thread.
     """
     events: list[Event] = []
     digests: list[str] = []
     try:
-        with transaction(connection, "DEFERRED"):
+        with connection:
+            connection.execute("BEGIN DEFERRED")
             for row in connection.execute(_select(connection)):
                 events.append(event_of(row, len(events) + 1, digests[-1] if digests else ""))
                 digests.append(row[-1])
             # The chain cannot miss what was cut off its end; the b-tree's own accounts do.
             verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.ProgrammingError:
+        raise  # the connection is closed or of another thread: that says nothing of the store
     except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
         return Scan(tuple(events), tuple(digests), error)
     return Scan(tuple(events), tuple(digests), None if verdict == "ok" else one_line(verdict))

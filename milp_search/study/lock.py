@@ -18,8 +18,9 @@ LOCK_NAME = "study.lock"
 class DriverLock:
     """The right to write to a study.
 
-    The kernel drops the lock when the process ends, however it ends, so that it is never stale.
-    The file names the holder's `host` and `pid`, and an `epoch` that rises with every driver.
+    The kernel drops the lock when the process ends, however it ends, and with it those that were
+    forked from it meanwhile and did not become another program. The file names the holder's
+    `host` and `pid`, and an `epoch` that rises with every driver.
     """
 
     def __init__(self, descriptor: int, epoch: int):
@@ -58,9 +59,15 @@ class DriverLock:
 
     def release(self) -> None:
         """Gives the lock back; a second call does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        try:
+            # Children forked meanwhile have it open too; what they close is still the parent's.
+            if os.getpid() == self.pid:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(descriptor)
 
     def _write(self) -> None:
         assert self._descriptor is not None

@@ -20,7 +20,7 @@ FAILURE_KINDS = (
 MAX_REASON = 500
 
 
-def checked_failure(kind: str, reason: str) -> Failure:
+def checked_failure(kind: str, reason: object) -> Failure:
     """Returns a failure.
 
     Args:
@@ -38,7 +38,8 @@ def checked_failure(kind: str, reason: str) -> Failure:
     return Failure(kind, one_line(reason))
 
 
-def one_line(reason: str) -> str:
+def one_line(reason: object) -> str:
     """Returns a reason as one line without control characters, which could steer a terminal."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in reason)
+    # An exception is as good as its message.
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(reason))
     return " ".join(printable.split())[:MAX_REASON]

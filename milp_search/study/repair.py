@@ -16,7 +16,7 @@ from milp_search.core.whole_file import sync_folder
 from milp_search.study.chain import Scan, scan
 from milp_search.study.events import Event
 from milp_search.study.lock import LOCK_NAME, DriverLock
-from milp_search.study.replay import StudyState, replay
+from milp_search.study.replay import StudyState, replay, replay_longest
 from milp_search.study.schema import SCHEMA_VERSION, connect, pragma, side_files
 from milp_search.study.store import EventStore, check_file, explained, replace_store
 from milp_search.study.study import STORE_NAME
@@ -56,6 +56,8 @@ class Repair:
 def repair_study(folder: Path) -> Repair:
     """Makes a study of the whole events at the beginning of its store, if it is damaged.
 
+    Events that cannot follow those before them count as damaged, as all that come after.
+
     Results that workers left in the folder are taken over when the study is resumed.
 
     Args:
@@ -73,11 +75,11 @@ def repair_study(folder: Path) -> Repair:
     lock = DriverLock.acquire(folder / LOCK_NAME)
     try:
         events = _read(path)
+        return Repair(folder, len(events), replay(events))
     except StudyError as damage:
         return _repaired(path, damage)
     finally:
         lock.release()
-    return Repair(folder, len(events), replay(events))
 
 
 def _read(path: Path) -> list[Event]:
@@ -88,13 +90,14 @@ def _read(path: Path) -> list[Event]:
 def _repaired(path: Path, damage: StudyError) -> Repair:
     with explained(path, "to copy the damaged store"):
         copy = _copied(path)
-        found = _salvaged(copy)
-        if not found.events:
+        found = _salvaged(copy).events
+        state, whole = replay_longest(found)
+        if not whole:
             for file in (copy, *side_files(copy)):
                 file.unlink(missing_ok=True)
             raise damage
-    replace_store(path, EventStore.write_beside(path, found.events))
-    return Repair(path.parent, len(found.events), replay(found.events), damage.message, copy)
+    replace_store(path, EventStore.write_beside(path, found[:whole]))
+    return Repair(path.parent, whole, state, damage.message, copy)
 
 
 def _copied(path: Path) -> Path:

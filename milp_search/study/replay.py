@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsIndex
 
 from milp_search.core.errors import StudyError
 from milp_search.core.trial import Objective, Trial, TrialStatus
@@ -79,6 +79,17 @@ def replay(events: Iterable[Event]) -> StudyState:
         StudyError: An event cannot follow the ones before it.
     """
     return reduce(apply, events, StudyState())
+
+
+def replay_longest(events: Sequence[Event]) -> tuple[StudyState, int]:
+    """Returns the state after as many events as can follow one another, and their number."""
+    state = StudyState()
+    for number, event in enumerate(events):
+        try:
+            state = apply(state, event)
+        except StudyError:
+            return state, number
+    return state, len(events)
 
 
 def apply(state: StudyState, event: Event) -> StudyState:
@@ -227,7 +238,7 @@ def find_trial(state: StudyState, index: int | None) -> Trial:
     Raises:
         StudyError: No such trial was asked.
     """
-    if index is None or not 0 <= index < len(state.trials):
+    if not isinstance(index, SupportsIndex) or not 0 <= index < len(state.trials):
         known = f"0 to {len(state.trials) - 1}" if state.trials else "none yet"
         raise StudyError(f"expected a trial that was asked ({known}), got {index}")
     return state.trials[index]

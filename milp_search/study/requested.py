@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
-from milp_search.core.errors import SpecError
+from milp_search.core.errors import InputError, SpecError
 from milp_search.core.trial import Objective
 from milp_search.search.constraints import OutcomeConstraint
 from milp_search.space.suggestion import suggestion
 
 # Known of every plan without a trial, where the base model's shape is.
 CLOSED_FORMS = ("trainable_params",)
+
+Text = TypeVar("Text")
 
 
 def checked_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
@@ -32,6 +37,66 @@ def checked_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]
         if names.count(name) > 1:
             raise SpecError(f"expected each objective once, got {name!r} {names.count(name)} times")
     return tuple(objectives)
+
+
+def checked_whole(name: str, value: object, error: type[InputError] = SpecError) -> int:
+    """Returns a number as a plain one.
+
+    Args:
+        name: What it is, for the message.
+        value: The number as given.
+        error: What is raised.
+
+    Returns:
+        The same number, whole and at least 0.
+
+    Raises:
+        InputError: It is another one, or none.
+    """
+    try:
+        whole = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        whole = -1
+    if whole < 0:
+        raise error(f"expected {name} to be a whole number of at least 0, got {value!r}")
+    return whole
+
+
+def checked_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns a study's facts for its reader.
+
+    Args:
+        settings: The facts as given; None is none.
+
+    Returns:
+        The same.
+
+    Raises:
+        SpecError: They are no plain JSON values.
+    """
+    try:
+        json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"expected settings of plain JSON values, got: {error}") from None
+    return dict(settings or {})
+
+
+def checked_texts(name: str, values: Sequence[Text]) -> Sequence[Text]:
+    """Returns a sequence, which one text is none of.
+
+    Args:
+        name: What it is, for the message.
+        values: The sequence as given.
+
+    Returns:
+        The same.
+
+    Raises:
+        SpecError: It is a text.
+    """
+    if isinstance(values, str):
+        raise SpecError(f"expected a list as {name}, got {values!r}", remedy=f"write [{values!r}]")
+    return values
 
 
 def checked_name(kind: str, name: str, known: Collection[str]) -> str:

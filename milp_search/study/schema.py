@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -42,7 +40,8 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         read_only: Nothing can be written through it.
 
     Returns:
-        The connection, which begins and ends transactions only where told.
+        The connection, which begins transactions only where told. As a `with` block it commits
+        or undoes them, in one step of SQLite's module that no interrupt can cut short.
     """
     query = _reading(path) if read_only else "mode=rw"
     connection = sqlite3.connect(_uri(path, query), uri=True, isolation_level=None)
@@ -84,22 +83,10 @@ def pragma(connection: sqlite3.Connection, name: str) -> int:
     return value
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """Commits what the block does, all or, after an exception, nothing."""
-    connection.execute(f"BEGIN {kind}")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
     """Lays an empty store out, takes an earlier version to this one, puts lost triggers back."""
-    with transaction(connection):
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         version = pragma(connection, "user_version")
         for step in _STEPS[version:]:
             for statement in step:

@@ -18,7 +18,7 @@ from milp_search.core.whole_file import write_whole
 from milp_search.data.source import HUB_PREFIXES
 from milp_search.metrics.subgroups import AT, check_subgroup
 from milp_search.search.constraints import check_beside
-from milp_search.search.proposers import check_heeded
+from milp_search.search.proposers import check_any_measured, check_heeded
 from milp_search.space.space_file import shipped_spaces
 from milp_search.space.suggestion import suggestion
 from milp_search.space.yaml_reader import YamlDocument, read_yaml, validate
@@ -200,6 +200,8 @@ def _check_objectives(spec: StudySpec, place: Place) -> None:
                 at=place("objectives", position, "metric"),
                 remedy="take one of them out",
             )
+    with _at(place("objectives")):
+        check_any_measured(names, CLOSED_FORMS)
 
 
 def _check_metrics(spec: StudySpec, known: Sequence[str] | None, place: Place) -> None:

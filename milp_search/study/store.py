@@ -26,13 +26,15 @@ from milp_search.study.schema import (
     pragma,
     set_patience,
     side_files,
-    transaction,
 )
 
 # ours: how long an event that is on disk, in the log, waits for readers before it is there alone.
 _READER_S = 0.5
 
 _INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+# Number and digest of the last event where there is none.
+_NO_EVENT = (0, "")
 
 # A file that is damaged or was never a database, rather than one that cannot be reached.
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -56,12 +58,13 @@ def begun(path: Path) -> bool:
 
 @final
 class EventStore:
-    """An open store; `head` is the digest of its last event, empty where there is none."""
+    """An open store, which knows the number and the digest of its last event."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, read_only: bool):
         self.path, self.read_only = path, read_only
         self._connection = connection
-        self._seq, self.head = 0, ""
+        # They differ from before a commit until it is known of.
+        self._last = self._next = _NO_EVENT
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -85,8 +88,8 @@ class EventStore:
             if store.read():
                 raise StudyError(
                     f"expected a new folder, got {path.parent}, which holds a study already",
-                    remedy=f"Choose another folder, or go on with `milp-search resume "
-                    f"{path.parent}`.",
+                    remedy="Choose another folder, or go on with that study: by `Study.open`, or, "
+                    f"where it has a study.yaml, `milp-search resume {path.parent}`.",
                 )
         except StudyError:
             store.close()
@@ -187,11 +190,12 @@ class EventStore:
         """
         # Before the events, to which others may add.
         mark = read_mark(self.path)
-        found = scan(self._connection)
+        with explained(self.path, "to read the store"):
+            found = scan(self._connection)
         if found.damage is not None:
             raise _damaged(self.path, len(found.events), found.damage)
         _check_end(self.path, found, mark)
-        self._seq, self.head = len(found.events), found.head
+        self._last = self._next = (len(found.events), found.head)
         return list(found.events)
 
     def append(self, events: Sequence[Event]) -> None:
@@ -203,17 +207,38 @@ class EventStore:
         Raises:
             StudyError: Another process wrote since the last read, or the disk takes no more.
         """
-        with explained(self.path, "to write to the store"), transaction(self._connection):
+        with explained(self.path, "to write to the store"), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
             self._refuse_strangers()
-            head = self.head
-            for seq, event in enumerate(events, self._seq + 1):
+            before, head = self._last
+            for seq, event in enumerate(events, before + 1):
                 row = row_of(seq, event, head)
                 self._connection.execute(_INSERT, row)
                 head = row[-1]
-        self._seq, self.head = self._seq + len(events), head
+            self._next = (before + len(events), head)
+        self._last = self._next
         # The write-ahead log goes into the main file at once: a lost log then loses no event.
         self._empty_log(_READER_S)
-        write_mark(self.path, HighWater(self._seq, head))
+        write_mark(self.path, HighWater(*self._last))
+
+    def settled(self) -> int:
+        """Returns how many events are on disk, those of others left out.
+
+        An exception can come between a commit and the moment at which `append` knows of it; the
+        disk is then asked, and again where that is cut short too.
+
+        Returns:
+            The number of the last event that was read or written.
+
+        Raises:
+            StudyError: The disk cannot be asked.
+        """
+        # What an open transaction writes is not on disk yet.
+        if self._next != self._last and not self._connection.in_transaction:
+            with explained(self.path, "to read the store"):
+                reached = self._on_disk() == self._next
+            self._last = self._next = self._next if reached else self._last
+        return self._last[0]
 
     def close(self) -> None:
         """Closes the file; a second call does nothing."""
@@ -222,7 +247,7 @@ class EventStore:
     def close_unused(self) -> None:
         """Closes a new store and, where no event is in it, removes it."""
         self.close()
-        if self._seq == 0:
+        if self._last == _NO_EVENT:
             _remove(self.path)
 
     def _empty_log(self, patience_s: float) -> bool:
@@ -240,14 +265,17 @@ class EventStore:
 
     def _refuse_strangers(self) -> None:
         # The file lock keeps others out; where it fails (some network file systems), this does.
-        query = "SELECT seq, digest FROM events ORDER BY seq DESC LIMIT 1"
-        last = self._connection.execute(query).fetchone() or (0, "")
-        if last != (self._seq, self.head):
+        found = self._on_disk()
+        if found != self._last:
             raise StudyError(
-                f"{self.path} was written to by another process: expected event {self._seq} to be "
-                f"the last, got {last[0]}",
+                f"{self.path} was written to by another process: expected event {self._last[0]} "
+                f"to be the last, got {found[0]}",
                 remedy="End the other driver, then resume the study.",
             )
+
+    def _on_disk(self) -> tuple[int, str]:
+        query = "SELECT seq, digest FROM events ORDER BY seq DESC LIMIT 1"
+        return self._connection.execute(query).fetchone() or _NO_EVENT
 
 
 def _laid_out(path: Path) -> sqlite3.Connection:
@@ -365,7 +393,7 @@ def _check_end(path: Path, found: Scan, mark: HighWater | None) -> None:
         raise StudyError(
             f"expected the store that this study was kept in, got another one, whose event "
             f"{mark.events} is not the one that was written: {path}",
-            remedy=_restore(path),
+            remedy=restoring(path),
         )
 
 
@@ -380,16 +408,22 @@ def explained(path: Path, expected: str) -> Iterator[None]:
 
 
 def _explanation(path: Path, expected: str, error: Exception) -> StudyError:
+    if isinstance(error, sqlite3.ProgrammingError):
+        return StudyError(
+            f"expected {expected}, got one that is closed or of another thread: {path} ({error})",
+            remedy="Open the study again, in the thread that uses it.",
+        )
     got = f"expected {expected}, got: {error} ({path}); nothing was changed"
     if lacks_space(error, path.parent):
         return DiskFullError(got, remedy="Make space, then try again.")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     if code in _CORRUPT or isinstance(error, UnicodeDecodeError):
-        return StudyError(got, remedy=_restore(path))
+        return StudyError(got, remedy=restoring(path))
     return StudyError(got, remedy="Check the folder's permissions.")
 
 
-def _restore(path: Path) -> str:
+def restoring(path: Path) -> str:
+    """Returns what to do about a store that is damaged."""
     return (
         f"Restore the file from a copy, or keep what is whole of it with "
         f"`milp-search repair {path.parent}`."
@@ -400,7 +434,7 @@ def _damaged(path: Path, whole: int, cause: object) -> StudyError:
     which = f"the first {whole} events are whole" if whole else "no event could be read"
     return StudyError(
         f"the study's store is damaged at event {whole + 1} ({cause}); {which}: {path}",
-        remedy=_restore(path),
+        remedy=restoring(path),
     )
 
 
@@ -408,7 +442,7 @@ def _cut(path: Path, there: int, mark: HighWater | None) -> StudyError:
     written = "" if mark is None else f", and {mark.events} or more were written"
     return StudyError(
         f"the study's store ends after event {there}{written}: {path}",
-        remedy=_restore(path)
+        remedy=restoring(path)
         if there
         else "Restore the file from a copy; where no trial had begun, delete the folder.",
     )

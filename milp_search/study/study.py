@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -42,19 +42,22 @@ from milp_search.study.events import (
     kind_of,
 )
 from milp_search.study.lock import LOCK_NAME, DriverLock
-from milp_search.study.measured import checked_measurements
+from milp_search.study.measured import as_exact, checked_duration, checked_measurements
 from milp_search.study.reasons import checked_failure, one_line
-from milp_search.study.replay import StudyState, apply, find_trial, replay
+from milp_search.study.replay import StudyState, apply, find_trial, replay, replay_longest
 from milp_search.study.requested import (
     CLOSED_FORMS,
     all_metrics,
     check_measured,
     checked_name,
     checked_objectives,
+    checked_settings,
+    checked_texts,
+    checked_whole,
     required_metrics,
 )
 from milp_search.study.reuse import Reused
-from milp_search.study.store import EventStore
+from milp_search.study.store import EventStore, restoring
 
 if TYPE_CHECKING:
     from milp_search.search.proposal import Proposal, Proposer
@@ -76,12 +79,14 @@ class Look:
         trials: All trials at the time.
         pending: Those that had not ended.
         memory: What the proposals before left.
+        objectives: What the proposer was made for.
     """
 
     proposer: Proposer
     trials: tuple[Trial, ...]
     pending: tuple[int, ...]
     memory: Mapping[str, Any] | None = None
+    objectives: tuple[Objective, ...] = ()
 
     def propose(self, count: int) -> list[Proposal]:
         """Returns proposals; one call at a time.
@@ -97,6 +102,15 @@ class Look:
         """
         self.proposer.observe(self.trials, self.memory)
         return self.proposer.propose(count)
+
+
+@dataclass(frozen=True)
+class _Commit:
+    """A commit, done or under way: the states before and after, and how many events are then."""
+
+    before: StudyState
+    after: StudyState
+    events: int
 
 
 @final
@@ -120,10 +134,12 @@ class Study:
         self._store, self._lock = store, lock
         self._exact = dict(exact)
         self._since = time.monotonic()
-        self._state = replay(store.read())
-        self._proposer: Proposer | None = None
-        self._front: list[Trial] = []  # of the trials that were weighed against one another
-        self._weighed: set[int] = set()
+        events = store.read()
+        state = _replayed(events, store.path)
+        self._latest = _Commit(state, state, len(events))
+        self._answered: Look | None = None  # the last one, if its proposer is free again
+        # The trials that were weighed against one another, and the front of them.
+        self._weighed: tuple[frozenset[int], tuple[Trial, ...]] = frozenset(), ()
 
     @classmethod
     def create(
@@ -145,6 +161,7 @@ class Study:
         settings: Mapping[str, Any] | None = None,
         constraints: Sequence[OutcomeConstraint | str] = (),
         furnish: Callable[[Path], object] | None = None,
+        lived: Callable[[Study], Sequence[Trial]] = lambda study: (),
     ) -> Self:
         """Starts a study in a folder, which is made readable to its owner only.
 
@@ -168,32 +185,38 @@ class Study:
                 `rouge_l >= 0.3`; on an objective, a metric or a closed form.
             furnish: Writes what has to lie in the folder from the study's first moment on; called
                 with the folder, when no other driver can take it.
+            lived: Trials that were run elsewhere, for the study as it is to be; they are stored
+                with it, all or nothing.
 
         Returns:
             The study, open.
 
         Raises:
             StudyError: The folder holds a study, or cannot be written.
-            SpecError: There is no objective, one is named twice, or the method is unknown; or a
-                constraint fits neither the metrics nor the proposer.
+            SpecError: There is no objective, one is named twice, or none needs a trial; the method
+                is unknown, or a number no whole one; or a constraint fits neither the metrics nor
+                the proposer.
         """
         # numpy comes with the table of proposers, and opening a study does not need it.
-        from milp_search.search.proposers import PROPOSERS, check_heeded
+        from milp_search.search.proposers import PROPOSERS, check_any_measured, check_heeded
 
         objectives = checked_objectives(objectives)
-        bounds = checked_constraints(constraints, objectives)
+        bounds = checked_constraints(checked_texts("constraints", constraints), objectives)
+        closed_forms = (*(exact or {}), *(() if shape is None else CLOSED_FORMS))
+        named = [one.metric for one in objectives]
+        check_any_measured(named, closed_forms)
         if metrics is not None:
-            known = [one.metric for one in objectives] + [*metrics, *(exact or {})]
+            known = [*named, *checked_texts("metrics", metrics), *closed_forms]
             for one in bounds:
-                check_measured(one, known if shape is None else [*known, *CLOSED_FORMS])
+                check_measured(one, known)
         preset = checked_name("preset", preset, PRESETS)
         if initial_trials is None:
             initial_trials = usual_initial_trials(preset, space.parameters)
         created = Created(
             space=space.as_dict(),
             objectives=objectives,
-            seed=seed,
-            initial_trials=initial_trials,
+            seed=checked_whole("seed", seed),
+            initial_trials=checked_whole("initial_trials", initial_trials),
             proposer=checked_name("proposer", proposer, PROPOSERS),
             preset=preset,
             method=checked_name("method", method, KNOWN_METHODS),
@@ -201,7 +224,7 @@ class Study:
             exact=tuple(sorted(exact or {})),
             shape=shape,
             max_communities=max_communities,
-            settings=dict(settings or {}),
+            settings=checked_settings(settings),
             constraints=bounds,
             engine=engine or EngineOptions(),
         )
@@ -215,7 +238,10 @@ class Study:
             study = cls(folder, store, lock, exact or {})
             if furnish is not None:
                 furnish(folder)
-            study._commit(Event(created), Event(_opened(lock)), patient=False)
+            opening = [Event(created), Event(_opened(lock))]
+            # From here on the study knows what it is to be, as in a commit.
+            study._latest = _Commit(StudyState(), replay(opening), len(opening))
+            study._commit(*opening, *study._adopted(lived(study)), patient=False)
             undo.pop_all()
         return study
 
@@ -253,14 +279,12 @@ class Study:
             given["constraints"] = ax_constraints(experiment)
         for arm in (arm for trial in experiment.trials.values() for arm in trial.arms):
             space.plan(arm.parameters)
-        with ExitStack() as undo:
-            study = cls.create(folder, space=space, objectives=objectives, **given)
-            undo.callback(study.close)
+
+        def lived(study: Study) -> Sequence[Trial]:
             measured = [metric for metric in study.required if metric not in study.exact]
-            trials = ax_trials(experiment, experiment.lookup_data(), measured)
-            study._adopt(trials)
-            undo.pop_all()
-        return study
+            return ax_trials(experiment, experiment.lookup_data(), measured)
+
+        return cls.create(folder, space=space, objectives=objectives, lived=lived, **given)
 
     @classmethod
     def open(
@@ -311,13 +335,16 @@ class Study:
     @property
     def created(self) -> Created:
         """What the study was created with."""
-        assert self._state.created is not None  # `open` and `create` see to it
-        return self._state.created
+        # It never changes, and proposals made in another thread need it while events are stored.
+        created = self._latest.after.created
+        assert created is not None  # `open` and `create` see to it
+        return created
 
     @property
     def state(self) -> StudyState:
         """The replayed state: trials, attempts, tests, epoch."""
-        return self._state
+        latest = self._latest
+        return latest.after if self._store.settled() >= latest.events else latest.before
 
     def events(self) -> list[Event]:
         """Returns all that happened, in order, from the store."""
@@ -331,7 +358,7 @@ class Study:
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives; their references are set from the start or once inferred."""
-        return self._state.objectives
+        return self.state.objectives
 
     @property
     def constraints(self) -> tuple[OutcomeConstraint, ...]:
@@ -341,12 +368,19 @@ class Study:
     @property
     def required(self) -> tuple[str, ...]:
         """The metrics that every completed trial carries: optimised or constrained."""
-        return required_metrics(self.objectives, self.constraints)
+        return required_metrics(self.created.objectives, self.constraints)
+
+    @property
+    def _tellable(self) -> tuple[str, ...] | None:
+        """The metrics that a trial may be told, the exact ones among them; None where any may."""
+        created = self.created
+        known = created.metrics
+        return None if known is None else tuple(dict.fromkeys((*known, *created.exact)))
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All trials, in the order in which they were asked."""
-        return self._state.trials
+        return self.state.trials
 
     @property
     def pending(self) -> tuple[Trial, ...]:
@@ -356,7 +390,7 @@ class Study:
     @property
     def finished(self) -> str | None:
         """Why the search ended; None while it goes on."""
-        return self._state.finished
+        return self.state.finished
 
     @cached_property
     def space(self) -> Space:
@@ -377,15 +411,15 @@ class Study:
         Raises:
             StudyError: No such trial was asked.
         """
-        return find_trial(self._state, index)
+        return find_trial(self.state, index)
 
     def attempt(self, index: int) -> int | None:
         """Returns a trial's latest attempt, None where it was never started."""
-        return self._state.attempts.get(index)
+        return self.state.attempts.get(index)
 
     def tests(self, index: int) -> Mapping[int, Measurements]:
         """Returns a trial's test measurements by test seed, empty where it was not tested."""
-        return self._state.tests.get(index, {})
+        return self.state.tests.get(index, {})
 
     def ask(self) -> Trial:
         """Returns a new trial.
@@ -424,7 +458,7 @@ class Study:
             A look that proposes, also in another thread, while the study goes on.
         """
         self._refuse_if_read_only()
-        look = self._look(self._state, self._make_proposer())
+        look = self._look(self.state, self._free_proposer())
         if ahead is not None:
             self._commit(Event(Looked(ahead)))
         return look
@@ -456,6 +490,7 @@ class Study:
         Returns:
             The trials, on disk already.
         """
+        self._answered = look
         first = len(self.trials)
         assert first == len(look.trials), "asked while proposals were made"
         events = [
@@ -473,7 +508,7 @@ class Study:
             for index, proposal in enumerate(proposals, first)
         ]
         memory = look.proposer.memory
-        if memory != self._state.memory:
+        if memory != self.state.memory:
             events.append(Event(Remembered(None if memory is None else dict(memory))))
         self._commit(*events)
         return list(self.trials[first:])
@@ -491,7 +526,8 @@ class Study:
                 kind of `after` is unknown.
         """
         lost = None if after is None else checked_failure(after.kind, after.reason)
-        self._commit(Event(Started(lost), index, attempt))
+        attempt = checked_whole("attempt", attempt, StudyError)
+        self._commit(Event(Started(lost), self.trial(index).index, attempt))
 
     def tell(
         self,
@@ -506,8 +542,7 @@ class Study:
 
         Args:
             index: The trial.
-            measurements: At least what is optimised or constrained; exact metrics are filled in
-                where left out.
+            measurements: At least what is optimised or constrained; exact metrics are filled in.
             duration_s: Its share of its pack's seconds.
             pack: How many trials were trained together.
             reused: Hits and lookups in the study's cache, by kind.
@@ -516,25 +551,31 @@ class Study:
             The completed trial.
 
         Raises:
-            MeasurementError: A metric is missing or unknown, or a value is not finite.
+            MeasurementError: A metric is missing or unknown, or a value is not finite; or an
+                exact metric has another value.
             StudyError: The trial was never asked, or has ended already.
         """
         trial = self.trial(index)
+        exact = self._exact_measurements(trial.arm)
         checked = checked_measurements(
-            {**self._exact_measurements(trial.arm), **measurements},
-            required=self.required,
-            known=self.created.metrics,
+            {**exact, **measurements}, required=self.required, known=self._tellable
         )
-        return self._end(index, Completed(checked, duration_s, pack, dict(reused or {})))
+        checked = as_exact(checked, exact)
+        duration_s = checked_duration(duration_s)
+        return self._end(trial.index, Completed(checked, duration_s, pack, dict(reused or {})))
 
     def fail(
-        self, index: int, reason: str, kind: str = "told", duration_s: float | None = None
+        self,
+        index: int,
+        reason: str | BaseException,
+        kind: str = "told",
+        duration_s: float | None = None,
     ) -> Trial:
         """Ends a trial without measurements and returns it.
 
         Args:
             index: The trial.
-            reason: Why, in a line; it must not quote users' texts.
+            reason: Why, in a line, or what was raised; it must not quote users' texts.
             kind: One of `FAILURE_KINDS`.
             duration_s: Seconds from start to end.
 
@@ -543,8 +584,10 @@ class Study:
 
         Raises:
             StudyError: The kind is unknown, the trial was never asked or has ended already.
+            MeasurementError: The duration is not finite.
         """
-        return self._end(index, Failed(checked_failure(kind, reason), duration_s))
+        failed = Failed(checked_failure(kind, reason), checked_duration(duration_s))
+        return self._end(index, failed)
 
     def abandon(self, index: int, reason: str) -> Trial:
         """Ends a trial that will not be evaluated, through no fault of its own, and returns it.
@@ -575,8 +618,9 @@ class Study:
             MeasurementError: A metric is unknown or a value is not finite.
             StudyError: The trial is not completed, or was tested with this seed already.
         """
-        checked = checked_measurements(measurements, required=(), known=self.created.metrics)
-        self._commit(Event(FinalTest(seed, checked), index))
+        checked = checked_measurements(measurements, required=(), known=self._tellable)
+        seed = checked_whole("the test seed", seed, StudyError)
+        self._commit(Event(FinalTest(seed, checked), self.trial(index).index))
 
     def finish(self, reason: str) -> None:
         """Notes why the search ended; a later `ask` takes it up again."""
@@ -589,23 +633,24 @@ class Study:
     def front(self) -> list[Trial]:
         """Returns the eligible trials that no other one dominates."""
         # Trials that have ended do not change: what is dominated once is so for good.
-        fresh = [trial for trial in self.eligible() if trial.index not in self._weighed]
-        self._front = outcome.pareto_front([*self._front, *fresh], self.objectives)
-        self._weighed.update(trial.index for trial in fresh)
-        return [*self._front]
+        weighed, front = self._weighed
+        fresh = [trial for trial in self.eligible() if trial.index not in weighed]
+        found = outcome.pareto_front([*front, *fresh], self.objectives)
+        self._weighed = weighed.union(trial.index for trial in fresh), tuple(found)
+        return found
 
     def hypervolume(self) -> float | None:
         """Returns the hypervolume that eligible trials dominate, None until references are known.
 
         In the product of the objectives' natural units, relative to their references.
         """
-        if not self._state.referenced:
+        if not self.state.referenced:
             return None
         return outcome.dominated_hypervolume(self.front(), self.objectives)
 
     def hypervolume_trace(self) -> list[float]:
         """Returns the hypervolume after each trial, by index; empty until references are known."""
-        if not self._state.referenced:
+        if not self.state.referenced:
             return []
         return outcome.hypervolume_trace(self.trials, self.objectives, self.constraints)
 
@@ -640,16 +685,14 @@ class Study:
         attach_trials(experiment, self.trials, self.required)
         return experiment
 
-    def _adopt(self, trials: Sequence[Trial]) -> None:
+    def _adopted(self, trials: Sequence[Trial]) -> list[Event]:
         events: list[Event] = []
         for trial in trials:
-            known = {**self._exact_measurements(trial.arm), **trial.measurements}
+            known = as_exact(trial.measurements, self._exact_measurements(trial.arm))
             planned = replace(trial, plan=self.plan(trial.arm), measurements=known)
             events += adopted_events(planned, self.created.seed)
-        state = self._state
-        for event in events:
-            state = apply(state, event)
-        self._commit(*events, *self._reference_if_due(state))
+        after = reduce(apply, events, self._latest.after)
+        return [*events, *self._reference_if_due(after)]
 
     def _exact_measurements(self, arm: Arm) -> dict[str, Measurement]:
         return {
@@ -662,10 +705,12 @@ class Study:
         assert count is not None  # `exact` asks only where the shape is known
         return float(count)
 
-    def _make_proposer(self) -> Proposer:
-        if self._proposer is None:
-            self._proposer = self._proposer_for(self.objectives)
-        return self._proposer
+    def _free_proposer(self) -> Proposer:
+        # One that was cut short stands anywhere in its sequence: it never becomes free.
+        answered, self._answered = self._answered, None
+        if answered is not None and answered.objectives == self.objectives:
+            return answered.proposer
+        return self._proposer_for(self.objectives)
 
     def _proposer_for(self, objectives: Sequence[Objective]) -> Proposer:
         from milp_search.search.proposers import make_proposer
@@ -685,10 +730,10 @@ class Study:
 
     def _look(self, state: StudyState, proposer: Proposer) -> Look:
         pending = tuple(trial.index for trial in state.trials if not trial.status.terminal)
-        return Look(proposer, state.trials, pending, state.memory)
+        return Look(proposer, state.trials, pending, state.memory, state.objectives)
 
     def _take_over(self) -> None:
-        if self._state.created is None:
+        if self.state.created is None:
             raise StudyError(
                 f"expected a study in {self.folder}, got one that was never fully created",
                 remedy="Start the study again, in the same folder: nothing of it has run.",
@@ -702,14 +747,15 @@ class Study:
                 f"got {', '.join(sorted(self._exact)) or 'none'}",
                 remedy="Pass the same functions as `exact=` to `Study.open`.",
             )
-        self._lock.rise_above(self._state.epoch)
+        self._lock.rise_above(self.state.epoch)
         # References are due already where the event that brought them was cut off by a repair.
-        due = self._reference_if_due(self._state)
+        due = self._reference_if_due(self.state)
         self._commit(Event(_opened(self._lock)), *due, patient=False)
 
     def _end(self, index: int, payload: Payload) -> Trial:
+        index = self.trial(index).index
         event = Event(payload, index, self.attempt(index))
-        after = apply(self._state, event)
+        after = apply(self.state, event)
         self._commit(event, *self._reference_if_due(after))
         trial = self.trial(index)
         _logger.info("trial %d %s", index, trial.status)
@@ -732,22 +778,24 @@ class Study:
     def _commit(self, *events: Event, patient: bool = True) -> None:
         """Stores events and lives on in the state after them.
 
-        With `patient`, a full disk is waited for: what a driver knows may be nowhere else.
+        An exception may cut this short anywhere: from before the commit on there are both states,
+        and what is on disk says which is the study's. With `patient`, a full disk is waited for:
+        what a driver knows may be nowhere else.
         """
         self._refuse_if_read_only()
-        state, now, elapsed_s = self._state, time.time(), time.monotonic() - self._since
+        before, now, elapsed_s = self.state, time.time(), time.monotonic() - self._since
         # A study that goes on must not differ from one that is opened again.
         stamped = [as_replayed(replace(event, at=now, elapsed_s=elapsed_s)) for event in events]
-        for event in stamped:
-            state = apply(state, event)
-        if patient:
-            what = " and ".join(map(_described, stamped))
-            until_there_is_space(lambda: self._store.append(stamped), what, self.folder)
-        else:
-            self._store.append(stamped)
-        if any(isinstance(event.payload, Referenced) for event in events):
-            self._proposer = None  # it was made for objectives without reference
-        self._state = state
+        after = reduce(apply, stamped, before)
+        self._latest = _Commit(before, after, self._store.settled() + len(stamped))
+        try:
+            if patient:
+                what = " and ".join(map(_described, stamped))
+                until_there_is_space(lambda: self._store.append(stamped), what, self.folder)
+            else:
+                self._store.append(stamped)
+        finally:
+            self._store.settled()
         for event in events:
             _logger.debug("%s, trial %s", kind_of(event.payload), event.trial)
 
@@ -780,6 +828,18 @@ def made_folder(folder: Path) -> Path:
             remedy="Choose a folder that you can write to.",
         ) from error
     return folder
+
+
+def _replayed(events: Sequence[Event], path: Path) -> StudyState:
+    try:
+        return replay(events)
+    except StudyError as error:
+        whole = replay_longest(events)[1]
+        raise StudyError(
+            f"the study's store has events that cannot follow one another: event {whole + 1} "
+            f"({error.message}): {path}",
+            remedy=restoring(path),
+        ) from error
 
 
 def _described(event: Event) -> str:

@@ -100,6 +100,23 @@ def test_the_status_says_what_was_reused_where_anything_was_looked_up(tmp_path: 
         assert "reused: global adapters 1 of 4" in status_text(folder)
 
 
+def test_a_study_without_a_study_file_has_a_status(tmp_path: Path) -> None:
+    with study_of_two_layers(tmp_path) as study:
+        study.tell(study.ask().index, {"loss": 2.0, "rouge_l": 0.5})
+        study.ask()
+    lines = status_text(tmp_path).splitlines()
+    assert lines[0].startswith("1 trials | best loss 2 | ")
+    assert lines[1:] == ["1 asked, 1 completed"]
+
+
+def test_a_study_whose_data_is_gone_has_a_status(tmp_path: Path) -> None:
+    with study_of_two_layers(tmp_path) as study:
+        study.ask()
+    file = small_study(tmp_path, trials=8)
+    file.write_text(file.read_text().replace("data:\n", f"data:\n  path: {tmp_path / 'gone'}\n"))
+    assert status_text(tmp_path).splitlines()[0].startswith("0/8 trials")
+
+
 def status_text(folder: Path) -> str:
     text = StringIO()
     print_status(folder, Console(file=text))

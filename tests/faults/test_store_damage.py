@@ -20,9 +20,10 @@ import pytest
 from faults.conftest import SOAK
 from faults.store_making import day_old_study, live_through, read, with_live_log
 from milp_search.core.errors import StudyError
-from milp_search.study.events import Event
+from milp_search.study.events import Completed, Event, Finished
 from milp_search.study.repair import repair_study
 from milp_search.study.schema import SCHEMA_VERSION
+from milp_search.study.store import EventStore
 from milp_search.study.study import STORE_NAME, Study
 
 TIMES = 1000 if SOAK else 60
@@ -228,3 +229,21 @@ def test_a_study_that_runs_is_not_repaired(tmp_path: Path, kept: Kept) -> None:
     folder = shutil.copytree(kept.folder, tmp_path / "study")
     with Study.open(folder), pytest.raises(StudyError, match="another driver runs this study"):
         repair_study(folder)
+
+
+def test_events_that_cannot_follow_those_before_are_cut_off(tmp_path: Path) -> None:
+    """Earlier versions could write a trial's end twice, where an interrupt was caught."""
+    events = day_old_study(tmp_path / "study", trials=3)
+    path = tmp_path / "study" / STORE_NAME
+    with closing(EventStore.open(path)) as store:
+        end = next(one for one in store.read() if isinstance(one.payload, Completed))
+        store.append([end, Event(Finished("budget spent"))])
+    last = len(events) + 1
+    with pytest.raises(StudyError, match=rf"(?s)event {last} \(trial .* completed already.*repair"):
+        Study.open(path.parent, read_only=True)
+    done = repair_study(path.parent)
+    assert "completed already" in str(done)
+    assert done.events == len(events)
+    assert read(path) == events
+    with Study.open(path.parent) as study:
+        assert (study.trials, study.finished) == (done.state.trials, None)

@@ -346,7 +346,9 @@ def test_options_take_the_place_of_a_presets_settings() -> None:
     [
         ({"acquisition": "ei"}, "known acquisition, got 'ei'"),
         ({"outcome_transform": "log"}, "known outcome_transform, got 'log'"),
-        ({"evaluations": 0}, "evaluations of at least 1, got 0"),
+        ({"evaluations": 0}, "evaluations to be a whole number of at least 1, got 0"),
+        ({"evaluations": "many"}, "evaluations to be a whole number of at least 1, got 'many'"),
+        ({"monte_carlo_samples": 1.5}, "monte_carlo_samples to be a whole number .*, got 1.5"),
     ],
 )
 def test_options_that_no_engine_has_are_refused(given: dict[str, Any], message: str) -> None:

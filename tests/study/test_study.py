@@ -7,10 +7,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from milp_search.core.arm import Arm
@@ -164,6 +166,45 @@ def test_bad_measurements_change_nothing(
     study.tell(trial.index, {**GOOD, "rouge_1": 0.3})
 
 
+def test_numbers_of_numpy_are_as_good_as_plain_ones(make: Make) -> None:
+    zero, four, one_and_a_half = cast(Any, (np.int64(0), np.int64(4), np.float32(1.5)))
+    study = make(seed=np.int64(1))
+    study.ask()
+    study.start(zero, zero)
+    study.tell(zero, GOOD, one_and_a_half)
+    study.record_test(zero, four, {"loss": 2.5})
+    with Study.open(study.folder, read_only=True) as seen:
+        assert (seen.created.seed, seen.trial(0).duration_s) == (1, 1.5)
+        assert seen.tests(0) == {4: {"loss": Measurement(2.5)}}
+
+
+def test_what_is_no_number_is_refused_and_changes_nothing(make: Make) -> None:
+    study, nan = make(), float("nan")
+    index = study.ask().index
+    users = Measurement(1.0, 0.1, (1.0, nan))
+    bad: list[tuple[Do, type[ValueError], str]] = [
+        (lambda: study.tell(0.0, GOOD), StudyError, r"\(0 to 0\), got 0.0"),  # type: ignore[arg-type]
+        (lambda: study.start(index, 0.5), StudyError, "attempt to be a whole .* got 0.5"),  # type: ignore[arg-type]
+        (lambda: study.tell(index, {**GOOD, "loss": users}), MeasurementError, "loss: .*nan"),
+        (lambda: study.tell(index, GOOD, nan), MeasurementError, "duration_s .* got nan"),
+        (lambda: study.fail(index, "x", duration_s=nan), MeasurementError, "duration_s .* got nan"),
+    ]
+    for do, kind, message in bad:
+        with pytest.raises(kind, match=message):
+            do()
+    assert study.trial(index).status == "asked"
+    study.tell(index, GOOD)
+    with pytest.raises(StudyError, match=r"the test seed to be a whole .* got -1"):
+        study.record_test(index, -1, GOOD)
+    assert study.tests(index) == {}
+
+
+def test_a_trial_fails_for_an_exception_as_for_its_message(make: Make) -> None:
+    study = make()
+    failed = study.fail(study.ask().index, RuntimeError("out of\nluck"))
+    assert failed.failure == Failure("told", "out of luck")
+
+
 def test_a_failure_keeps_its_kind_and_a_printable_reason(make: Make) -> None:
     study = make()
     trial = study.ask()
@@ -254,6 +295,26 @@ def test_trainable_parameters_are_counted_and_not_told(make: Make) -> None:
     assert make(shape=SHAPE).exact == {}
 
 
+def test_an_exact_metric_needs_no_place_among_the_metrics(make: Make) -> None:
+    study = make(metrics=["rouge_1"], exact={"flops": lambda arm: 5.0})
+    done = study.tell(study.ask().index, {**GOOD, "rouge_1": 0.3})
+    assert done.measurements["flops"] == Measurement(5.0, 0.0)
+    study.record_test(done.index, 1, {"loss": 2.2, "flops": 5.0})
+    with pytest.raises(MeasurementError, match=r"\(flops, loss, rouge_1, rouge_l\), got 'bleu'"):
+        study.record_test(done.index, 2, {"bleu": 0.2})
+
+
+def test_an_exact_metric_that_was_told_another_value_is_refused(make: Make) -> None:
+    study = make(exact={"cost": lambda arm: 5.0})
+    index = study.ask().index
+    for wrong in (-99.0, 5.001, 0.0):
+        with pytest.raises(MeasurementError, match=rf"expected 5.0 for 'cost', .* got {wrong}"):
+            study.tell(index, {**GOOD, "cost": wrong})
+    # Single precision told it.
+    done = study.tell(index, {**GOOD, "cost": Measurement(5.0000002, 0.5)})
+    assert done.measurements["cost"] == Measurement(5.0, 0.0)
+
+
 def test_exact_metrics_must_be_given_again_to_go_on(make: Make) -> None:
     def cost(arm: Arm) -> float:
         return float(arm["lora_rank"])
@@ -288,6 +349,33 @@ def test_a_finished_study_may_be_taken_up_again(make: Make) -> None:
     assert study.finished == "budget spent"
     study.ask()
     assert study.finished is None
+
+
+def uses(study: Study) -> list[Do]:
+    return [study.events, study.ask, lambda: study.tell(0, GOOD)]
+
+
+def test_a_closed_study_says_so_and_is_not_called_damaged(make: Make) -> None:
+    study = make()
+    study.ask()
+    study.close()
+    for use in uses(study):
+        with pytest.raises(StudyError, match=r"closed or of another thread.*\n  Open the study"):
+            use()
+    assert len(study.trials) == 1
+    study.close()
+
+
+def test_a_study_is_not_called_damaged_in_another_thread(make: Make) -> None:
+    study = make()
+    study.ask()
+    with ThreadPoolExecutor(1) as other:
+        for use in uses(study):
+            with pytest.raises(
+                StudyError, match=r"closed or of another thread.*\n  Open the study"
+            ):
+                other.submit(use).result()
+    assert study.tell(0, GOOD).status == "completed"
 
 
 def test_a_second_driver_is_refused_while_readers_are_not(make: Make) -> None:
@@ -358,6 +446,21 @@ def test_what_furnishes_the_folder_comes_before_the_study(
     [
         ({"objectives": []}, "at least one objective"),
         ({"objectives": [GOALS[0], GOALS[0]]}, "got 'loss' 2 times"),
+        (
+            {"objectives": [Objective("trainable_params", "minimize")], "shape": SHAPE},
+            "one objective that is measured, got trainable_params",
+        ),
+        (
+            {"objectives": [Objective("f", "minimize")], "exact": {"f": lambda arm: 5.0}},
+            "one objective that is measured, got f",
+        ),
+        ({"seed": -1}, "expected seed to be a whole number of at least 0, got -1"),
+        ({"initial_trials": 2.5}, "expected initial_trials to be a whole number .*, got 2.5"),
+        ({"initial_trials": -1}, "expected initial_trials to be a whole number .*, got -1"),
+        ({"settings": {"p": Path("x")}}, "expected settings of plain JSON values, got: Object of"),
+        ({"settings": {"p": float("inf")}}, "expected settings of plain JSON values, got: Out of"),
+        ({"metrics": "rouge_l"}, "expected a list as metrics, got 'rouge_l'"),
+        ({"constraints": "loss <= 2"}, "expected a list as constraints, got 'loss <= 2'"),
         ({"method": "mlip"}, "expected a method"),
         ({"proposer": "saas"}, "expected a proposer"),
         ({"preset": "papers"}, "expected a preset"),

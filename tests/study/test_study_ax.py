@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from milp_search.core.errors import SpecError, StudyError
+from milp_search.core.errors import MeasurementError, SpecError, StudyError
 from milp_search.core.trial import Measurement, Objective
 from milp_search.space.search_space import SearchSpace
-from milp_search.study.study import Study
+from milp_search.study.store import EventStore, begun
+from milp_search.study.study import STORE_NAME, Study
 from study.making import GOALS, SHAPE, Make
 
 pytestmark = [
@@ -102,6 +103,35 @@ def test_a_completed_trial_without_an_objective_counts_as_failed(
     ) as adopted:
         assert adopted.trials[0].failure is not None
         assert adopted.trials[0].failure.kind == "told"
+
+
+def test_an_experiment_whose_data_contradict_a_closed_form_is_refused(
+    make: Make, tmp_path: Path
+) -> None:
+    study = lived(make)
+    given: dict[str, Any] = {"space": study.space, "objectives": GOALS}
+    with pytest.raises(MeasurementError, match=r"expected 0.25 for 'rouge_l', .* got 0.5"):
+        Study.adopt(tmp_path / "a", study.to_ax(), exact={"rouge_l": lambda arm: 0.25}, **given)
+
+
+def test_a_study_that_cannot_adopt_all_is_none(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study without the trials would begin from nothing, and hold the folder."""
+    study, costs = lived(make), [5.0, float("nan")]
+    given: dict[str, Any] = {"space": study.space, "objectives": GOALS, "constraints": ["cost<=9"]}
+    given |= {"exact": {"cost": lambda arm: costs.pop()}}
+    with pytest.raises(MeasurementError, match="finite mean, got nan"):
+        Study.adopt(tmp_path / "adopted", study.to_ax(), **given)
+    assert not begun(tmp_path / "adopted" / STORE_NAME)
+    costs += [5.0] * 5
+    commits: list[None] = []
+    append = EventStore.append
+    with monkeypatch.context() as patch:
+        patch.setattr(EventStore, "append", lambda *of: commits.append(append(*of)))
+        with Study.adopt(tmp_path / "adopted", study.to_ax(), **given) as adopted:
+            assert len(adopted.trials) == 5
+    assert len(commits) == 1
 
 
 def test_an_experiment_over_another_space_is_refused(

@@ -52,6 +52,40 @@ def test_the_lock_dies_with_a_killed_process(tmp_path: Path) -> None:
     lock.release()
 
 
+FORK = """
+import os, sys
+from pathlib import Path
+from milp_search.study.lock import DriverLock
+path = Path(sys.argv[1])
+lock = DriverLock.acquire(path)
+ready, go = os.pipe(), os.pipe()
+if os.fork() == 0:
+    os.close(go[1])
+    lock.release()  # the parent's, not the child's
+    os.write(ready[1], b".")
+    os.read(go[0], 1)
+    os._exit(0)
+os.read(ready[0], 1)
+try:
+    DriverLock.acquire(path)
+except ValueError:
+    print("held")
+if os.fork() == 0:
+    os.close(go[1])
+    os.read(go[0], 1)
+    os._exit(0)
+lock.release()
+print("again", DriverLock.acquire(path).epoch)
+"""
+
+
+def test_the_lock_is_the_drivers_to_give_back_whatever_it_forked(tmp_path: Path) -> None:
+    """One child gives its copy back while the driver holds it, one keeps it when it does not."""
+    command = [sys.executable, "-c", FORK, str(tmp_path / "l")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "held\nagain 2\n"
+
+
 def test_the_epoch_rises_with_every_driver(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         lock = DriverLock.acquire(tmp_path / "l")

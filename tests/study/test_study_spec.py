@@ -186,7 +186,7 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         (
             LEAST + "engine: {restarts: 0}\n",
             "5:1",
-            "engine: expected restarts of at least 1, got 0",
+            "engine: expected restarts to be a whole number of at least 1, got 0",
         ),
         (
             LEAST + "constraints: [loss <= 2]\nengine: {acquisition: qlognehvi}\n",
@@ -255,6 +255,11 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         ("space: none.yaml\n" + GOALS, "1:1", "expected a space file, found none"),
         ("space: milp\n", "1:1", "expected the key 'objectives'"),
         ("space: milp\nobjectives: []\n", "2:1", "objectives: expected"),
+        (
+            "space: milp\nobjectives:\n  - {metric: trainable_params, direction: minimize}\n",
+            "2:1",
+            "one objective that is measured, got trainable_params",
+        ),
         (LEAST + "  - {metric: loss, direction: minimize}\n", "5:6", "'loss' again"),
         (LEAST + "  - {metric: maes, direction: minimize}\n", "5:6", "did you mean `mae`"),
         (LEAST + "  - {metric: mae, direction: down}\n", "5:19", "objectives.2.direction"),
