@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
+
 from milp_search.adapters.base_model import (
     read_config,
     read_tokenizer,
@@ -55,8 +59,26 @@ def workers_device(spec: StudySpec) -> str:
     compute on the first.
     """
     settings = spec.dispatch
-    none = not settings.local and settings.gpus_per_trial == 0 and settings.device == "auto"
+    none = not settings.local and settings.gpus == 0 and settings.device == "auto"
     return "cpu" if none else settings.device
+
+
+def with_gpus(spec: StudySpec) -> StudySpec:
+    """Returns the study with the GPUs of this machine shared among its workers, where left out.
+
+    No more workers share a GPU than have to. Where a study runs on a cluster, or computes on the
+    CPU or behind an endpoint, none is set aside.
+    """
+    settings = spec.dispatch
+    if settings.gpus_per_trial is not None:
+        return spec
+    elsewhere = settings.ray_address is not None or spec.endpoint is not None
+    unused = settings.local or settings.device == "cpu" or elsewhere
+    count = 0 if unused else torch.cuda.device_count()
+    # Ray counts GPUs in parts of 10,000.
+    share = math.floor(10_000 / math.ceil(settings.parallel / count)) / 10_000 if count else 0.0
+    dispatch = settings.model_copy(update={"gpus_per_trial": share})
+    return spec.model_copy(update={"dispatch": dispatch})
 
 
 def for_workers(spec: StudySpec) -> StudySpec:

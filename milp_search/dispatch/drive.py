@@ -25,7 +25,7 @@ from milp_search.core.errors import DataError, DiskFullError, InputError, ModelE
 from milp_search.core.model_shape import ModelShape
 from milp_search.core.records import PersonalizationTask
 from milp_search.data.load import load_task
-from milp_search.dispatch.check_base import check_base, for_workers
+from milp_search.dispatch.check_base import check_base, for_workers, with_gpus
 from milp_search.dispatch.check_endpoint import check_dimensions, check_metrics
 from milp_search.dispatch.fence import wait_for_workers
 from milp_search.dispatch.local import run_local
@@ -104,6 +104,7 @@ def prepare(
     """
     # Of a model behind an endpoint nothing can be known, and nothing is trained in it.
     asks = spec.endpoint is not None
+    spec = with_gpus(spec)
     with _placed(file, "base_model"):
         trusted = spec.trust_remote_code
         shape = None if asks else read_shape(spec.base_model, trust_remote_code=trusted)
@@ -336,7 +337,7 @@ def sharing_factory(folder: Path, spec: StudySpec, task: PersonalizationTask) ->
         return RunnerFactory(folder)
     base, stage = staged_base(folder, for_workers(spec), task)
     settings = spec.dispatch
-    on_gpus = settings.gpus_per_trial > 0 and settings.device != "cpu"
+    on_gpus = settings.gpus > 0 and settings.device != "cpu"
     placed = place_base(base, half=on_gpus)
     del base
     free_memory()

@@ -34,12 +34,13 @@ def print_dry_run(prepared: Prepared, console: Console) -> None:
         table.add_row(parameter.name, ", ".join(map(str, parameter.values)))
     console.print(table)
     workers = 1 if spec.dispatch.local else spec.dispatch.parallel
+    gpus = f" of {spec.dispatch.gpus:g} GPUs each" if spec.dispatch.gpus else ""
     assert spec.initial_trials is not None  # a prepared study's is known
     rest = spec.budget.trials - spec.initial_trials
     queries = sum(len(user.validation) for user in task.targets)
     for line in (
         f"trials: {spec.budget.trials} ({spec.initial_trials} Sobol, {rest} {spec.proposer}), "
-        f"{workers} workers, packs of up to {largest_pack(spec.dispatch, spec.batch)}",
+        f"{workers} workers{gpus}, packs of up to {largest_pack(spec.dispatch, spec.batch)}",
         f"data: {task.name}, {len(task.targets)} target users, {queries} validation queries"
         + ("" if spec.endpoint else _base_stage_text(prepared)),
         *(_questions_lines(prepared) if spec.endpoint else _training_lines(prepared)),

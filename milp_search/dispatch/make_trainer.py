@@ -81,7 +81,7 @@ def _memory_mib(base: BaseModel, settings: DispatchSettings) -> float | None:
     if settings.memory_gib is not None:
         return worker_memory_mib(settings)
     # Workers for whom no GPU was set aside are all on the first.
-    share = settings.gpus_per_trial or (1.0 if settings.local else 1 / settings.parallel)
+    share = settings.gpus or (1.0 if settings.local else 1 / settings.parallel)
     # Workers that share a GPU start together, and each sees all of it free.
     free = torch.cuda.mem_get_info(base.device)[0] if 0 < share < 1 else None
     return None if free is None else free * share / 2**20

@@ -47,7 +47,7 @@ def ray_settings(settings: DispatchSettings, shared_mib: float = 0.0) -> RaySett
     return RaySettings(
         parallel=settings.parallel,
         cpus_per_trial=settings.cpus_per_trial,
-        gpus_per_trial=settings.gpus_per_trial,
+        gpus_per_trial=settings.gpus,
         shared_mib=shared_mib,
         address=settings.ray_address,
     )

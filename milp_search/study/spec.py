@@ -76,8 +76,10 @@ class DispatchSettings(Settings):
         local: Runs trials in this process, without Ray.
         parallel: How many workers run side by side.
         cpus_per_trial: The CPU cores that Ray sets aside for a worker.
-        gpus_per_trial: The GPUs, or share of one, that Ray sets aside for a worker.
-        device: Where a trial computes; `auto` is a GPU where there is one.
+        gpus_per_trial: The GPUs, or share of one, that Ray sets aside for a worker. Left out, the
+            workers share the GPUs of the machine on which the study begins; none on a cluster.
+        device: Where a trial computes; `auto` is a GPU where there is one, or, through Ray, where
+            one is set aside.
         ray_address: The cluster to run on; None is this machine.
         trainer: `packed` trains many adapters in one pass, `plain` one after another with PEFT;
             their results are the same.
@@ -100,7 +102,7 @@ class DispatchSettings(Settings):
     local: bool = False
     parallel: int = Field(default=1, ge=1, le=1024)
     cpus_per_trial: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    gpus_per_trial: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    gpus_per_trial: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     ray_address: str | None = None
     trainer: Literal["packed", "plain"] = "packed"
@@ -111,6 +113,11 @@ class DispatchSettings(Settings):
     hang_after_s: float | None = Field(default=1800.0, gt=0, allow_inf_nan=False)
     time_limit_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     look_ahead: bool = True
+
+    @property
+    def gpus(self) -> float:
+        """What is set aside for a worker; 0 until the study begins, where it is left out."""
+        return self.gpus_per_trial or 0.0
 
 
 class Resolved(Settings):

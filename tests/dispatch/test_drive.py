@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
@@ -69,6 +70,34 @@ def test_the_driver_loads_the_base_as_its_workers_would(
     changes = {f"dispatch.{key}": value for key, value in settings.items()}
     spec = load_study_spec(small_study(tmp_path), changes)
     assert workers_device(spec) == device
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "expected"),
+    [
+        ({"parallel": 1}, 0, 0.0),
+        ({"parallel": 1}, 4, 1.0),
+        ({"parallel": 4}, 4, 1.0),
+        ({"parallel": 3}, 2, 0.5),
+        ({"parallel": 3}, 1, 0.3333),
+        ({"parallel": 1, "gpus_per_trial": 0.25}, 4, 0.25),
+        ({"parallel": 1, "gpus_per_trial": 0.0}, 4, 0.0),
+        ({"parallel": 1, "local": True}, 4, 0.0),
+        ({"parallel": 1, "device": "cpu"}, 4, 0.0),
+        ({"parallel": 1, "ray_address": "auto"}, 4, 0.0),
+    ],
+)
+def test_workers_share_this_machines_gpus_where_nobody_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    gpus: int,
+    expected: float,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    changes = {f"dispatch.{key}": value for key, value in ({"device": "auto"} | settings).items()}
+    spec = load_study_spec(small_study(tmp_path), changes)
+    assert drive.prepare(spec).spec.dispatch.gpus_per_trial == expected
 
 
 def test_retention_of_a_single_target_is_refused_before_anything_runs(tmp_path: Path) -> None:
