@@ -237,10 +237,15 @@ def resume_study(folder: Path, console: Console) -> int:
         The exit code.
 
     Raises:
-        InputError: There is no study, another driver runs it, or its data, base model or prompts
-            have changed.
+        InputError: There is no study, it was made in Python, another driver runs it, or its data,
+            base model or prompts have changed.
     """
     with Study.open(folder) as study:
+        if not (folder / SPEC_NAME).exists():
+            raise StudyError(
+                f"expected a study that `milp-search run` began, got {folder} without {SPEC_NAME}",
+                remedy="Go on with it in Python, where it was made: Study.open(DIR).",
+            )
         spec = load_study_spec(folder / SPEC_NAME)
         check_marks(study.state, spec.data.forgotten)
         task = load_task(spec.data)

@@ -155,7 +155,9 @@ def copy_adapters(folder: Path, to: Path) -> list[Path]:
     if missing or not sources:
         raise StudyError(
             f"{folder} has no adapters to export: {missing[0] if missing else 'no front yet'}",
-            remedy=f"Finish the study first: milp-search resume {folder}",
+            remedy=f"Finish the study first: milp-search resume {folder}"
+            if (folder / SPEC_NAME).exists()
+            else "It was made in Python, which keeps none; they are where its trials ran.",
         )
     _copy([*sources, *sorted(folder.glob("base-*"))], folder, to)
     return [to / source.relative_to(folder) for source in sources]

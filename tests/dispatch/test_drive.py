@@ -159,6 +159,13 @@ def test_a_study_that_recorded_no_base_model_goes_on(
     assert drive.resume_study(tmp_path, Console(quiet=True)) == 0
 
 
+def test_a_study_that_python_made_is_not_resumed(tmp_path: Path) -> None:
+    new_study(tmp_path).close()
+    (tmp_path / "study.yaml").unlink()
+    with pytest.raises(StudyError, match=r"without study\.yaml(.|\n)*Study\.open"):
+        drive.resume_study(tmp_path, Console(quiet=True))
+
+
 def test_results_behind_a_link_are_not_removed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "results").symlink_to(tmp_path / "elsewhere")
