@@ -31,12 +31,7 @@ from milp_search.personalize.chat_memories import (
 from milp_search.personalize.chat_prompts import Prompts, fenced
 from milp_search.personalize.communities import communities, profile_vectors
 from milp_search.personalize.retrieval import held_out_rankings, random_places
-from milp_search.personalize.topics import (
-    nearest_topics,
-    topic_centres,
-    training_responses,
-    with_topics,
-)
+from milp_search.personalize.topics import topic_centres, training_responses, with_topics
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,9 @@ def chat_predictions(
     share = None if memories.tokens is None else memories.tokens / max(len(items), 1)
     found = Predictions(tuple(items), run.task, histories, memory_share=share)
     if topics and run.task.kind == "text":
-        found = with_topics(found, *_topics(run.task, [item.generated or "" for item in items]))
+        responses = training_responses(run.task.targets)
+        embed = tfidf_embedding(responses)  # there is no base model to embed with
+        found = with_topics(found, embed, topic_centres(embed(responses)))
     return found
 
 
@@ -163,14 +160,6 @@ def answer_request(
     else:
         text = prompts.filled("answer", **values)
     return ChatRequest((Message("user", text),), max_tokens=run.max_new_tokens)
-
-
-def _topics(task: PersonalizationTask, texts: Sequence[str]) -> tuple[list[int | None], int]:
-    """Returns the topic of each text and how many there are; see `topic_centres`."""
-    responses = training_responses(task.targets)
-    embed = tfidf_embedding(responses)  # there is no base model to embed with
-    centres = topic_centres(embed(responses))
-    return nearest_topics(texts, embed, centres), len(centres) - 1
 
 
 def _groups(run: ChatRun) -> list[list[int]]:

@@ -17,7 +17,7 @@ import torch
 from milp_search.adapters.content_key import content_key, tensors_digest
 from milp_search.adapters.jobs import Example
 from milp_search.adapters.stage_cache import StageCache
-from milp_search.adapters.text_embedding import HIDDEN, common_embedding, text_embedding
+from milp_search.adapters.text_embedding import HIDDEN, Embed, common_embedding, text_embedding
 from milp_search.core.records import Interaction
 from milp_search.personalize.communities import communities, profile_vectors
 from milp_search.personalize.method import Run
@@ -28,7 +28,7 @@ from milp_search.personalize.retrieval import (
     random_places,
     training_rankings,
 )
-from milp_search.personalize.topics import nearest_topics, topic_centres, training_responses
+from milp_search.personalize.topics import topic_centres, training_responses
 
 PROFILES = "profiles"
 _DEPTH = 16  # ours: rankings so deep serve every smaller k from one entry
@@ -97,8 +97,8 @@ def run_communities(run: Run, vectors: np.ndarray) -> list[list[int]]:
     return [np.flatnonzero(label == group).tolist() for group in range(label.max() + 1)]
 
 
-def run_topics(run: Run, texts: Sequence[str]) -> tuple[list[int | None], int]:
-    """Returns the topic of each text, None for an empty one, and how many topics there are.
+def run_topics(run: Run) -> tuple[Embed, np.ndarray]:
+    """Returns what embeds texts, and the centres of the topics as it sees them.
 
     Texts are seen by the study's embedding. Topics depend on neither the plan nor the seed of a
     run, so that the diversities of trials compare; see `topic_centres`.
@@ -112,7 +112,7 @@ def run_topics(run: Run, texts: Sequence[str]) -> tuple[list[int | None], int]:
         lambda: [run.base_fingerprint, settings.max_length, settings.embedding, responses],
         lambda: topic_centres(embed(responses)),
     )
-    return nearest_topics(texts, embed, centres), len(centres) - 1
+    return embed, centres
 
 
 def run_training_examples(run: Run) -> list[tuple[Example, ...]]:

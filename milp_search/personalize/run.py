@@ -94,8 +94,7 @@ def answer(
     ]
     found = Predictions(tuple(items), run.task, {user.user: user.history for user in users})
     if topics and run.task.kind == "text":
-        topics_of, count = run_topics(run, [item.generated or "" for item in found.items])
-        found = with_topics(found, topics_of, count)
+        found = with_topics(found, *run_topics(run))
     if retention:
         found = replace(found, retention=retention_costs(run, trained.stacks, queries))
     return found

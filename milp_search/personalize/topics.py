@@ -62,12 +62,13 @@ def nearest_topics(texts: Sequence[str], embed: Embed, centres: np.ndarray) -> l
     return [next(nearest) if text.strip() else None for text in texts]
 
 
-def with_topics(predictions: Predictions, topics: Sequence[int | None], count: int) -> Predictions:
-    """Returns predictions of which each carries its topic, one of so many."""
+def with_topics(predictions: Predictions, embed: Embed, centres: np.ndarray) -> Predictions:
+    """Returns predictions of which each carries the topic of its text; see `topic_centres`."""
+    topics = nearest_topics([item.generated or "" for item in predictions.items], embed, centres)
     told = [
         replace(item, topic=topic) for item, topic in zip(predictions.items, topics, strict=True)
     ]
-    return replace(predictions, items=tuple(told), topics=count)
+    return replace(predictions, items=tuple(told), topics=len(centres) - 1)
 
 
 def _directions(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:

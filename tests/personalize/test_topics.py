@@ -44,6 +44,12 @@ def counted(*responses: str, seed: int = 0) -> Run:
     return run_on(*responses, settings=replace(SETTINGS, embedding="tfidf"), seed=seed)
 
 
+def topics_of(run: Run, texts: Sequence[str]) -> tuple[list[int | None], int]:
+    """Returns the topic of each text, and how many topics the run has."""
+    embed, centres = run_topics(run)
+    return topics.nearest_topics(texts, embed, centres), len(centres) - 1
+
+
 @pytest.fixture
 def two_topics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "_TOPICS", 2)
@@ -51,7 +57,7 @@ def two_topics(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_topics")
 def test_a_text_is_about_the_topic_of_the_training_responses_it_resembles() -> None:
-    found, count = run_topics(counted(*TEA, *CARS), ["tea", "car", "hot tea", "the red car", "tea"])
+    found, count = topics_of(counted(*TEA, *CARS), ["tea", "car", "hot tea", "the red car", "tea"])
     assert count == 2
     assert found[0] == found[2] == found[4]
     assert found[1] == found[3] != found[0]
@@ -60,26 +66,26 @@ def test_a_text_is_about_the_topic_of_the_training_responses_it_resembles() -> N
 @pytest.mark.usefixtures("two_topics")
 def test_a_text_s_topic_depends_on_neither_the_other_texts_nor_the_seed() -> None:
     texts = ["tea", "red wheels", "hot pot", "sports"]
-    together, _ = run_topics(counted(*TEA, *CARS), texts)
+    together, _ = topics_of(counted(*TEA, *CARS), texts)
     for seed, text in enumerate(texts):
-        assert run_topics(counted(*TEA, *CARS, seed=seed), [text])[0] == [together[seed]]
+        assert topics_of(counted(*TEA, *CARS, seed=seed), [text])[0] == [together[seed]]
 
 
 def test_an_empty_text_has_no_topic() -> None:
-    assert run_topics(run_on(*TEA, *CARS), ["", " \n"])[0] == [None, None]
-    assert run_topics(run_on(*TEA, *CARS), ["", "tea"])[0][1] is not None
+    assert topics_of(run_on(*TEA, *CARS), ["", " \n"])[0] == [None, None]
+    assert topics_of(run_on(*TEA, *CARS), ["", "tea"])[0][1] is not None
 
 
 def test_there_are_no_more_topics_than_distinct_responses() -> None:
-    assert run_topics(run_on("tea", "tea", "car", "tea"), ["car"])[1] == 2
-    assert run_topics(run_on("tea", "tea"), ["car"]) == ([0], 1)
+    assert topics_of(run_on("tea", "tea", "car", "tea"), ["car"])[1] == 2
+    assert topics_of(run_on("tea", "tea"), ["car"]) == ([0], 1)
     # Without any word in common with anything there is one place where all lie.
-    assert run_topics(counted("?", "!", "..", "-"), ["car"]) == ([0], 1)
+    assert topics_of(counted("?", "!", "..", "-"), ["car"]) == ([0], 1)
 
 
 def test_at_most_ten_topics_are_told_apart() -> None:
     responses = [f"word{n} other{n}" for n in range(24)]
-    assert run_topics(counted(*responses), ["word3"])[1] == 10
+    assert topics_of(counted(*responses), ["word3"])[1] == 10
 
 
 def test_topics_are_found_in_a_bounded_number_of_responses(
@@ -87,7 +93,7 @@ def test_topics_are_found_in_a_bounded_number_of_responses(
 ) -> None:
     monkeypatch.setattr(topics, "_RESPONSES", 3)
     run = run_on("a", "bb", "ccc", "dddd", "eeeee", "ffffff")
-    run_topics(run, ["b"])
+    topics_of(run, ["b"])
     assert isinstance(run.trainer, Recorder)
     # The first, the middle and the last; and the text.
     assert run.trainer.embedded == ["a", "ccc", "ffffff", "b"]
@@ -95,9 +101,9 @@ def test_topics_are_found_in_a_bounded_number_of_responses(
 
 def test_topics_are_found_once_for_all_trials_of_a_study(tmp_path: Path) -> None:
     run = replace(run_on(*TEA, *CARS), cache=StageCache(tmp_path), base_fingerprint="base")
-    first = run_topics(run, ["tea", "car"])
+    first = topics_of(run, ["tea", "car"])
     later = replace(run, cache=StageCache(tmp_path), seed=5, trainer=Recorder())
-    assert run_topics(later, ["tea", "car"]) == first
+    assert topics_of(later, ["tea", "car"]) == first
     assert isinstance(later.trainer, Recorder)
     assert later.trainer.embedded == ["tea", "car"]
     assert later.cache is not None
@@ -129,7 +135,7 @@ def test_vectors_with_nothing_in_common_but_a_mean_are_told_apart_by_direction()
             return torch.tensor([[1000.0 + text.count("a") - text.count("b")] for text in texts])
 
     run = replace(run_on("a", "aa", "b", "bb"), trainer=Shifted())
-    found, count = run_topics(run, ["aaaa", "a", "b", "bbbb"])
+    found, count = topics_of(run, ["aaaa", "a", "b", "bbbb"])
     assert count == 2
     assert found[0] == found[1] != found[2]
     assert found[2] == found[3]
