@@ -40,6 +40,7 @@ OURS = {
     ),
     "modelled parameter count": Variant(knows_exact=False),
     "raw inputs": Variant(lambda default: replace(default, inputs="raw")),
+    "no level features": Variant(lambda default: replace(default, inputs="ordered")),
     "no derived features": Variant(lambda default: replace(default, inputs="placement")),
     "random start": Variant(lambda default: replace(default, initial_design="random")),
     "copula transform": Variant(lambda default: replace(default, outcome_transform="copula")),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from milp_search.core.arm import Arm
+from milp_search.core.arm import Arm, Value
 from milp_search.core.plan import TrialPlan
 from milp_search.search.orientation import Array
 from milp_search.search.presets import Inputs
@@ -16,6 +16,19 @@ from milp_search.space.parameter import Parameter
 # What stands between a plan's ranks and its T, k and c: derived from the ranks.
 _DERIVED = 2
 _SCOPES = ("user", "community", "all")
+# The settings by the names of their parameters, with the fields of the plan that hold them.
+_SETTINGS = {
+    "time_splits": "time_splits",
+    "retrieved_items": "retrieved_items",
+    "communities": "communities",
+    "summary_lines": "summary_lines",
+    "adapter_scope": "scope",
+}
+# ours: of a longer list the order says enough.
+_SHORT_LIST = 6
+
+# A field of a plan, and a value of it.
+Level = tuple[str, Value]
 
 
 def features_by(
@@ -24,7 +37,8 @@ def features_by(
     """Returns what maps an arm and its plan to the features of that name.
 
     Args:
-        inputs: Which features; all but `realised` are there to be compared with it.
+        inputs: Which features; all but `realised` are there to be compared with it. `ordered`
+            has no inner levels, `placement` nothing derived at all.
         parameters: The searched parameters, of which `raw` takes the values.
 
     Returns:
@@ -34,17 +48,39 @@ def features_by(
         return lambda arm, plan: raw_features(arm, parameters)
     if inputs == "placement":
         return lambda arm, plan: placement_features(plan)
-    return lambda arm, plan: plan_features(plan)
+    levels = inner_levels(parameters) if inputs == "realised" else ()
+    return lambda arm, plan: plan_features(plan, levels)
 
 
-def plan_features(plan: TrialPlan) -> Array:
-    """Returns a plan's features, shape `L + 8`; equal plans have equal features.
+def inner_levels(parameters: Sequence[Parameter]) -> tuple[Level, ...]:
+    """Returns the levels of settings that lie between others, of lists of three to six values.
+
+    Where one value alone is good, as c = 10 of 1, 5, 10 and 20, the others look alike, and a smooth
+    function of the setting is as flat at the one that was not tried again.
+
+    Args:
+        parameters: The searched parameters.
+
+    Returns:
+        Fields of plans, and the value that counts.
+    """
+    return tuple(
+        (_SETTINGS[one.name], level)
+        for one in parameters
+        if one.name in _SETTINGS and len(one.values) <= _SHORT_LIST
+        for level in one.values[1:-1]
+    )
+
+
+def plan_features(plan: TrialPlan, levels: Sequence[Level] = ()) -> Array:
+    """Returns a plan's features, shape `L + 9 + levels`; equal plans have equal features.
 
     They are the realised rank of each layer, the number of active layers, the first active layer
-    (L where none is), the total rank, T, k, c, whether there is a profile and how many share an
-    adapter (one user, a community, all: 0, 1, 2); all but the first active layer as log(1 + x),
-    since doubling a rank matters about as much from 8 as from 64. Sums beside the single ranks
-    let a sparse prior explain the response by few inputs where only the size counts.
+    (L where none is), the total rank, T, k, c, whether there is a profile, the lines of a summary
+    and how many share an adapter (one user, a community, all: 0, 1, 2); all but the first active
+    layer as log(1 + x), since doubling a rank matters about as much from 8 as from 64. Sums beside
+    the single ranks let a sparse prior explain the response by few inputs where only the size
+    counts; so does a 1 for each level that the plan has where one value alone matters.
     """
     adapter = plan.adapter
     active = adapter.active_layers
@@ -56,14 +92,16 @@ def plan_features(plan: TrialPlan) -> Array:
         plan.retrieved_items,
         plan.communities,
         plan.profile,
+        plan.summary_lines,
         _SCOPES.index(plan.scope),
     )
     first = active[0] if active else len(adapter.ranks)
-    return np.array([*(math.log1p(size) for size in sizes), float(first)])
+    found = (float(getattr(plan, field) == value) for field, value in levels)
+    return np.array([*(math.log1p(size) for size in sizes), float(first), *found])
 
 
 def placement_features(plan: TrialPlan) -> Array:
-    """Returns a plan's features without the derived ones, shape `L + 5`."""
+    """Returns a plan's features without the derived ones, shape `L + 6`."""
     features, layers = plan_features(plan), len(plan.adapter.ranks)
     return np.concatenate([features[:layers], features[layers + _DERIVED : -1]])
 

@@ -18,7 +18,7 @@ Surrogate = Literal["saas", "map_saas", "gp"]
 Acquisition = Literal["nehvi", "qlognehvi", "qnehvi"]
 OutcomeTransform = Literal["standardize", "copula"]
 InitialDesign = Literal["sobol", "random"]
-Inputs = Literal["realised", "placement", "raw"]
+Inputs = Literal["realised", "ordered", "placement", "raw"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class EngineSettings:
         initial_design: How they are drawn.
         batch: Proposals made at once (q).
         inputs: What the surrogate sees of a plan: the realised ranks and settings with features
-            derived from them, those without the derived ones (`placement`), or the arm's values
-            as they are.
+            derived from them, those but for single levels of short lists (`ordered`), without all
+            derived ones (`placement`), or the arm's values as they are.
         surrogate: The model of each measured objective.
         fit: Numbers of the SAAS fit.
         outcome_transform: How observed outcomes are brought to unit scale.
