@@ -260,10 +260,8 @@ def serve_tiny(
         Path | None, typer.Argument(help="A study's folder; the bare base if left out.")
     ] = None,
     trial: Annotated[int | None, typer.Option(help="Which trial; the front's best.")] = None,
-    base_model: Annotated[
-        str, typer.Option("--base-model", help="embedded, a folder or a hub name.")
-    ] = "embedded",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    base_model: BaseModel = None,
+    device: Device = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 finds a free one.")] = 8077,
 ) -> None:

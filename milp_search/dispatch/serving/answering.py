@@ -64,7 +64,10 @@ class Answering:
                 together += [] if more is None else [more]
             by_tokens = sorted(together, key=lambda question: question.tokens)
             for tokens, group in groupby(by_tokens, key=lambda question: question.tokens):
-                self._answer([*group], tokens)
+                # Whose caller is gone need no answer; the others cannot go any more.
+                wanted = [one for one in group if one.answer.set_running_or_notify_cancel()]
+                if wanted:
+                    self._answer(wanted, tokens)
             if over:
                 return
 
@@ -73,9 +76,16 @@ class Answering:
             settings = replace(self._trainer.settings, max_new_tokens=tokens)
             self._trainer.settings = settings
             found = self._trainer.predict([question.job for question in questions])
-            for question, answers in zip(questions, found, strict=True):
-                question.answer.set_result((answers[0].generated or "").strip())
         except Exception as error:  # a caller's business, whatever it is
-            for question in questions:
-                if not question.answer.done():
-                    question.answer.set_exception(error)
+            self._answer_each(questions, tokens, error)
+            return
+        for question, answers in zip(questions, found, strict=True):
+            question.answer.set_result((answers[0].generated or "").strip())
+
+    def _answer_each(self, questions: Sequence[Question], tokens: int, error: Exception) -> None:
+        """Answers questions that failed together one by one, so that only those at fault fail."""
+        if len(questions) == 1:
+            questions[0].answer.set_exception(error)
+            return
+        for question in questions:
+            self._answer([question], tokens)

@@ -165,9 +165,18 @@ def _text(message: Any) -> str:
             part.get("text") if isinstance(part, dict) else None for part in content
         ]
         content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
-    if not isinstance(content, str):
+    # A half of a surrogate pair, which JSON can hold, is no text to a tokenizer.
+    if not isinstance(content, str) or not _is_unicode(content):
         raise Refused(400, "expected messages of text", "bad_messages")
     return content
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 async def _body(request: Request) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +120,7 @@ def test_several_turns_and_parts_are_one_query() -> None:
         (b'{"messages": []}', "bad_messages"),
         (b'{"messages": [1]}', "bad_messages"),
         (b'{"messages": [{"content": [{"image": 1}]}]}', "bad_messages"),
+        (b'{"messages": [{"content": "half a pair: \\ud800"}]}', "bad_messages"),
         (json.dumps(asked("a", model="other")).encode(), "model_not_found"),
         (json.dumps(asked("a", n=2)).encode(), "unsupported_value"),
         (json.dumps(asked("a", max_tokens=0)).encode(), "bad_max_tokens"),
@@ -158,4 +161,49 @@ def test_a_model_that_fails_fails_its_callers_and_goes_on(served: Fake) -> None:
         answering.ask(predict_job("a"), 3).result(10)
     served.trainer.raises = None
     assert answering.ask(predict_job("a"), 3).result(10) == "a"
+    answering.close()
+
+
+class Picky(Repeating):
+    """Fails on every call with a question that is called bad."""
+
+    def predict(self, jobs: Any) -> list[list[Answer]]:
+        if any(one.prompt == "bad" for job in jobs for one in job.examples):
+            raise ValueError("bad")
+        return super().predict(jobs)
+
+
+def held() -> tuple[Answering, Future[str], threading.Event]:
+    """Returns an answering thread that is at its first question until the event is set."""
+    at_work, go_on = threading.Event(), threading.Event()
+
+    class Held(Picky):
+        def predict(self, jobs: Any) -> list[list[Answer]]:
+            at_work.set()
+            assert go_on.wait(10)
+            return super().predict(jobs)
+
+    answering = Answering(Held())
+    first = answering.ask(predict_job("first"), 3)
+    assert at_work.wait(10)
+    return answering, first, go_on
+
+
+def test_a_question_that_fails_takes_none_of_those_that_waited_with_it_along() -> None:
+    answering, _, go_on = held()
+    waits = [answering.ask(predict_job(text), 3) for text in ("a", "bad", "b")]
+    go_on.set()
+    assert [waits[0].result(10), waits[2].result(10)] == ["a", "b"]
+    with pytest.raises(ValueError, match="bad"):
+        waits[1].result(10)
+    answering.close()
+
+
+def test_a_caller_who_is_gone_takes_nobody_along() -> None:
+    answering, first, go_on = held()
+    gone, other = (answering.ask(predict_job(text), 3) for text in ("gone", "other"))
+    assert gone.cancel()
+    assert not first.cancel()
+    go_on.set()
+    assert (first.result(10), other.result(10)) == ("first", "other")
     answering.close()

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from dispatch.small_study import small_study
 from milp_search.core.errors import StudyError
 from milp_search.dispatch.serving.models import front_model
-from milp_search.dispatch.serving.serve import ServeError, require_key
+from milp_search.dispatch.serving.serve import ServeError, require_key, serve
 from milp_search.study.study import Study
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -115,6 +117,20 @@ def test_a_port_that_is_taken_is_told_of(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"trial": 3}, "--trial with a study's folder, got none"),
+        ({"folder": Path("out"), "base_model": "embedded"}, "--base-model without"),
+        ({"folder": Path("out"), "device": "cpu"}, "--device without a study's folder, got out"),
+    ],
+)
+def test_an_option_of_no_use_is_refused(options: dict[str, Any], named: str) -> None:
+    none = dict.fromkeys(("folder", "trial", "base_model", "device"))
+    with pytest.raises(ServeError, match=f"expected {named}"):
+        serve(**{**none, **options}, host="127.0.0.1", port=0, console=Console())
 
 
 def test_a_folder_without_study_is_told_of(tmp_path: Path) -> None:
