@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from milp_search.dispatch.comparison.compare import run_comparison
 from milp_search.dispatch.comparison.figures import make_figure
 from milp_search.dispatch.comparison.paper import checked_paper_data, paper_data
 from milp_search.dispatch.comparison.request import Subject, subject
-from milp_search.dispatch.comparison.tables import Seeds, make_table
+from milp_search.dispatch.comparison.tables import SEARCHING, Seeds, make_table
 from milp_search.metrics.table import METRIC_DIRECTIONS
 from milp_search.space.yaml_reader import read_yaml
 from milp_search.study.spec_file import load_study_spec
+
+# File systems take 255 bytes; a part's name says more than the study's.
+_LONGEST_NAME = 200
 
 
 def compare_studies(
@@ -50,7 +54,12 @@ def compare_studies(
             f"expected --data with a single study, got {len(files)} studies",
             remedy="write `data: {path: ...}` in each study file",
         )
-    given = None if paper is None else checked_paper_data(paper)
+    if "budget.trials" in overrides and table not in SEARCHING:
+        raise SpecError(
+            f"expected no --trials for {table!r}, which trains its rows and searches nothing",
+            remedy=f"leave it out; it bounds the searches of {', '.join(SEARCHING)}",
+        )
+    given = None if paper is None else checked_paper_data(table, paper)
     subjects = [_subject(file, overrides, given) for file in files]
     for one in subjects:
         _require_folder_name(one)
@@ -115,11 +124,12 @@ def parse_levels(text: str) -> tuple[int, ...]:
 
 def _require_folder_name(one: Subject) -> None:
     """Raises SpecError if a study's name cannot be a folder's."""
-    if one.name in (".", "..") or set(one.name) & set("/\\\0"):
+    too_long = len(os.fsencode(one.name)) > _LONGEST_NAME
+    if one.name in (".", "..") or set(one.name) & set("/\\\0") or too_long:
         raise SpecError(
             f"expected a study name that can be a folder's, got {one.name!r}",
             at=read_yaml(one.file).location(("name",)),
-            remedy="take slashes out of `name`",
+            remedy="shorten `name`" if too_long else "take slashes out of `name`",
         )
 
 

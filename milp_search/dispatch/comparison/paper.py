@@ -6,7 +6,6 @@ Values are in the units of our metrics: ROUGE and shares from 0 to 1, persona F1
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 
 from milp_search.core.errors import SpecError
 from milp_search.space.suggestion import suggestion
@@ -153,12 +152,18 @@ def paper_data(spec: StudySpec) -> str | None:
     return "MedDia" if spec.data.format == "malp" else None
 
 
-def checked_paper_data(name: str) -> str:
-    """Returns the name of a paper's data set; raises SpecError if there is none of this name."""
-    known = tuple(dict.fromkeys(chain(*PAPER.values())))
+def checked_paper_data(table: str, name: str) -> str:
+    """Returns the name of a data set of a paper's table.
+
+    Raises SpecError if the table has none of this name.
+    """
+    known = tuple(PAPER.get(table, {}))
     if name not in known:
         raise SpecError(
-            f"expected a data set of the papers, got {name!r}", remedy=suggestion(name, known)
+            f"expected a data set of the paper's table {table!r}, got {name!r}",
+            remedy=suggestion(name, known)
+            if known
+            else "leave --paper out: no paper has this table",
         )
     return name
 

@@ -139,9 +139,20 @@ def _of_rows(
     def collect(folder: Path) -> Results:
         found = [row_values(folder / one.name) for one in subjects]
         labels = [row.label for row in rows]
-        return [_table(name, title, labels, subjects, metrics, found, ranked=ranked)], []
+        table = _table(name, title, labels, subjects, metrics, found, ranked=ranked)
+        notes = [table.note, *(note for one in subjects if (note := _fewer_communities(rows, one)))]
+        return [replace(table, note=" ".join(notes))], []
 
     return Comparison(name, title, tuple(parts), collect)
+
+
+def _fewer_communities(rows: Sequence[Row], one: Subject) -> str:
+    """Returns which rows have fewer communities than they say, empty where there is none."""
+    users = len(one.task.targets)
+    fewer = [row.label for row in rows if row.fields.get("communities", 0) > users]
+    if not fewer:
+        return ""
+    return f"With the {users} users of {one.name}, c is {users} in: {', '.join(fewer)}."
 
 
 def _milp_2(subjects: Subjects, seeds: Seeds) -> Comparison:
@@ -341,3 +352,6 @@ TABLES: dict[str, Callable[[Subjects, Seeds], Comparison]] = {
     "milp-7": _milp_7,
     "methods": partial(_of_rows, "methods", _METHODS_TITLE, ALL_METHODS, MILP_METRICS, True),
 }
+
+SEARCHING = ("milp-2", "milp-4", "milp-7")
+"""The tables with searches among their parts, which a budget of trials bounds."""

@@ -273,13 +273,19 @@ def test_a_file_in_the_folder_s_place_is_refused(tmp_path: Path) -> None:
         run_comparison(made(small_subject(tmp_path)), tmp_path / "out", quiet())
 
 
-@pytest.mark.parametrize("name", ["..", "../up", "a/b", "a\\\\b"])
+@pytest.mark.parametrize("name", ["..", "../up", "a/b", "a\\\\b", "\u4e00" * 67])
 def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     file = small_subject(tmp_path).file
     file.write_text(file.read_text().replace("name: small", f'name: "{name}"'))
     with pytest.raises(SpecError, match="a study name that can be a folder's"):
         compare_studies([file], "logo-1", tmp_path / "out", None, None, {}, quiet())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_of_trials_is_refused_where_nothing_is_searched(tmp_path: Path) -> None:
+    file = small_subject(tmp_path).file
+    with pytest.raises(SpecError, match="expected no --trials for 'logo-1'"):
+        compare_studies([file], "logo-1", tmp_path, None, None, {"budget.trials": 5}, quiet())
 
 
 def test_a_study_without_test_seeds_needs_seeds(tmp_path: Path) -> None:

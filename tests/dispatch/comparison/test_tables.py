@@ -18,9 +18,11 @@ from milp_search.dispatch.comparison.tables import (
     LOGO_1,
     LOGO_2,
     LOGO_4,
+    MEASURED,
     MILP_2,
     MILP_4,
     MILP_5,
+    SEARCHING,
     TABLES,
     make_table,
 )
@@ -97,8 +99,31 @@ def test_a_data_set_of_the_papers_is_recognised_by_its_task_or_format(tmp_path: 
 
 
 def test_another_data_set_than_the_papers_is_refused() -> None:
-    with pytest.raises(SpecError, match="a data set of the papers, got 'LaMP_9'"):
-        checked_paper_data("LaMP_9")
+    assert checked_paper_data("logo-1", "LaMP_3") == "LaMP_3"
+    for table, name in (("logo-1", "LaMP_9"), ("logo-1", "MedDia"), ("methods", "LaMP_3")):
+        with pytest.raises(SpecError, match=f"the paper's table '{table}', got '{name}'"):
+            checked_paper_data(table, name)
+
+
+def test_rows_with_more_communities_than_there_are_users_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "row_values", lambda folder: {})
+    one = small_subject(tmp_path)  # three users
+    ((table,), _) = make_table("logo-1", [one], (0,)).collect(tmp_path)
+    rows = ", ".join(f"LoGo + PAG (c = {count})" for count in (5, 10, 20))
+    assert table.note == f"{MEASURED} With the 3 users of small, c is 3 in: {rows}."
+    ((table,), _) = make_table("logo-2", [one], (0,)).collect(tmp_path)
+    assert table.note == MEASURED
+
+
+def test_the_tables_that_a_budget_bounds_are_those_with_searches(tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    for name in TABLES:
+        if name != "logo-4":  # its model is behind an endpoint
+            parts = make_table(name, [one], (0,)).parts
+            searched = any(part.spec.proposer != "grid" for part in parts)
+            assert searched == (name in SEARCHING), name
 
 
 def test_a_table_measures_what_the_paper_shows_and_the_loss(tmp_path: Path) -> None:
