@@ -12,6 +12,7 @@ LOG_NAME = "log.txt"
 RESPONSES = "responses"
 TOKENS = "tokens.json"
 JUDGE_TOKENS = "judge-tokens.json"
+PARTS = "parts"  # of a table: a study each
 
 
 def adapters_folder(folder: Path, trial: int) -> Path:

@@ -12,11 +12,10 @@ from milp_search.core.whole_file import write_whole
 from milp_search.dispatch.comparison.parts import Part, run_parts
 from milp_search.dispatch.comparison.request import Comparison
 from milp_search.dispatch.drive import NO_TRIAL_SUCCEEDED
+from milp_search.dispatch.folders import PARTS
 from milp_search.study.result_table import markdown, table_csv
 from milp_search.study.study import STORE_NAME, Study, made_folder
 from milp_search.study.table_page import render_tables
-
-PARTS = "parts"
 
 
 def run_comparison(comparison: Comparison, folder: Path, console: Console) -> int:

@@ -46,13 +46,13 @@ def read_user(user: str | None, file: Path | None, stdin: TextIO) -> str:
         The id.
 
     Raises:
-        SpecError: Not exactly one source was given, the file cannot be read, or the id is empty.
+        SpecError: Not exactly one source was given, it cannot be read, or the id is empty.
     """
     if (user is None) == (file is None):
         raise SpecError("expected either --user or --user-file", remedy="Give one of them.")
     text = str(user)
     if file is not None or user == "-":
-        text = (stdin.read() if file is None else _read(file)).removesuffix("\n")
+        text = _read(stdin if file is None else file).removesuffix("\n")
         text = text.removesuffix("\r")
     if not text:
         raise SpecError("expected a user's id, got nothing")
@@ -161,10 +161,11 @@ def _print_search(folder: Path, places: Sequence[str], user: str, console: Conso
     return SOMETHING_LEFT
 
 
-def _read(file: Path) -> str:
+def _read(source: Path | TextIO) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return source.read_text(encoding="utf-8") if isinstance(source, Path) else source.read()
     except (OSError, UnicodeDecodeError) as error:
+        where = source if isinstance(source, Path) else "standard input"
         raise SpecError(
-            f"expected a file that holds a user's id as UTF-8, got: {type(error).__name__} ({file})"
+            f"expected a user's id as UTF-8, got: {type(error).__name__} ({where})"
         ) from error

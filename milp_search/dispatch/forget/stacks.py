@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from milp_search.adapters.export import MANIFEST
+from milp_search.core.private_files import refuse_link
 from milp_search.core.whole_file import write_whole
 
 Stacks = Mapping[str, Sequence[str]]
@@ -61,7 +62,11 @@ def forget_in_stacks(folder: Path, user: str, reach: Reach) -> Taken:
 
     Returns:
         What was taken out.
+
+    Raises:
+        StudyError: The folder is a link, and what would be removed lies elsewhere.
     """
+    refuse_link(folder)
     if not _manifest(folder):
         shutil.rmtree(folder)
         return Taken(adapters=1)

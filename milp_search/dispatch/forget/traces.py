@@ -7,12 +7,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from milp_search.dispatch.folders import PARTS
 from milp_search.dispatch.forget.wanted import Wanted
 from milp_search.study.database_rows import rows
+from milp_search.study.export import FRONT_NAME, TRIALS_NAME
 from milp_search.study.page import chart_library
+from milp_search.study.report import REPORT_NAME
+from milp_search.study.study import STORE_NAME
 
 # What the base model's own tokenizer knows, which no user's text went into.
 _VOCABULARY = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"}
+
+# Forgetting writes them anew, from a store without the user.
+_OUTPUTS = {REPORT_NAME, FRONT_NAME, TRIALS_NAME}
 
 
 def traces(folder: Path, wanted: Wanted) -> list[str]:
@@ -20,7 +27,8 @@ def traces(folder: Path, wanted: Wanted) -> list[str]:
 
     Names, links, text, SQLite's cells and raw pages, the heads of safetensors files and,
     for ids that are long enough to tell, the tensors' bytes. What every report holds, the library
-    of the charts, is no place, nor is the vocabulary of the base model.
+    of the charts, is no place, nor is the vocabulary of the base model. An id that is a number is
+    not looked for in what is written from the store, which is searched itself.
 
     Args:
         folder: Where to search, and in all folders below it.
@@ -36,9 +44,21 @@ def traces(folder: Path, wanted: Wanted) -> list[str]:
             found.append(f"{shown}: in its name")
         if path.is_symlink():
             found += [f"{shown}: in where it leads"] if wanted.in_text(os.readlink(path)) else []
-        elif path.is_file() and path.name not in _VOCABULARY:
+        elif path.is_file() and not _is_passed_over(path, wanted):
             found += [f"{shown}: {where}" for where in _in_file(path, wanted)]
     return found
+
+
+def _is_passed_over(path: Path, wanted: Wanted) -> bool:
+    """Whether what stands in a file by necessity looks like the id."""
+    return path.name in _VOCABULARY or (wanted.is_number and _is_of_numbers(path))
+
+
+def _is_of_numbers(path: Path) -> bool:
+    """Whether a file, made of the store, numbers trials and seeds and says where to draw."""
+    if path.name in _OUTPUTS:
+        return path.with_name(STORE_NAME).exists()
+    return path.suffix == ".html" and path.with_name(PARTS).is_dir()
 
 
 def _in_file(path: Path, wanted: Wanted) -> Iterator[str]:

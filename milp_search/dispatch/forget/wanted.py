@@ -32,7 +32,7 @@ class Wanted:
 
     `u1` does not stand in `u10`, nor in another user's id `u1-b`. An id that is a number counts
     where it is quoted or the name of a file, since such numbers stand everywhere. The digest of
-    the id that names an adapter's folder counts as the id does.
+    the id that names an adapter's folder counts as the id does. `is_number` says which kind it is.
 
     Args:
         user: The id.
@@ -43,8 +43,8 @@ class Wanted:
         self._bytes = _encoded(user)
         self._plain = _decoded(self._bytes)
         digest = hashlib.sha256(self._bytes).hexdigest()[:_DIGEST]
-        self._number = re.fullmatch(r"[+-]?[\d.,]+", user) is not None
-        pattern = _quoted(self._plain) if self._number else _alone(self._plain)
+        self.is_number = re.fullmatch(r"[+-]?[\d.,]+", user) is not None
+        pattern = _quoted(self._plain) if self.is_number else _alone(self._plain)
         self._patterns = (pattern, _alone(digest))
         longer = sorted((_text(one) for one in others if user in one and one != user), key=len)
         self._longer = [_alone(one) for one in reversed(longer)]
@@ -55,7 +55,7 @@ class Wanted:
 
     def in_name(self, name: str) -> bool:
         """Returns whether the id stands in the name of a file, or is it."""
-        whole = self._number and self._plain in (_text(name), _text(Path(name).stem))
+        whole = self.is_number and self._plain in (_text(name), _text(Path(name).stem))
         return whole or self.in_text(name)
 
     def in_content(self, content: bytes) -> bool:

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -363,3 +363,5 @@ def test_no_two_or_empty_or_broken_sources_are_refused(tmp_path: Path) -> None:
     for user, path in [(None, None), ("u1", file), (None, file), (None, tmp_path), ("", None)]:
         with pytest.raises(SpecError, match="expected"):
             read_user(user, path, StringIO())
+    with pytest.raises(SpecError, match=r"as UTF-8, got: UnicodeDecodeError \(standard input\)"):
+        read_user("-", None, TextIOWrapper(BytesIO(b"u\xff"), encoding="utf-8"))

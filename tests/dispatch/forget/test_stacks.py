@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from milp_search.core.errors import StudyError
 from milp_search.dispatch.forget.stacks import (
     Reach,
     Taken,
@@ -96,6 +97,15 @@ def test_a_folder_without_a_manifest_that_can_be_read_is_removed(
     assert method_of(folder) is None
     forget_in_stacks(folder, "u1", "own")
     assert not folder.exists()
+
+
+def test_nothing_is_removed_through_a_link(folder: Path) -> None:
+    link = folder.with_name("trial-1")
+    link.symlink_to(folder)
+    before = content(folder)
+    with pytest.raises(StudyError, match="a link to another place"):
+        forget_in_stacks(link, "u1", "all")
+    assert content(folder) == before
 
 
 def test_the_method_is_the_plans(folder: Path) -> None:

@@ -113,3 +113,27 @@ def test_what_every_report_and_every_base_model_holds_is_no_trace(tmp_path: Path
     assert traces(tmp_path, Wanted(word)) == []
     (tmp_path / "report.html").write_text(f"<script>{chart_library()}</script> {word} ")
     assert traces(tmp_path, Wanted(word)) == ["report.html: in its content"]
+
+
+def written_by_a_study(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "study.sqlite3").write_bytes(b"")
+    (folder / "report.html").write_text('<th scope="row">1</th><rect x="1"/>')
+    (folder / "front.json").write_text(json.dumps({"test_seeds": {"1": {}}}))
+
+
+def test_numbers_of_trials_and_seeds_are_no_users(tmp_path: Path) -> None:
+    written_by_a_study(tmp_path / "parts" / "news")
+    (tmp_path / "logo-2.html").write_text("<td>1</td>")
+    assert traces(tmp_path, Wanted("1")) == []
+    (tmp_path / "parts" / "news" / "manifest.json").write_text(json.dumps({"users": {"1": []}}))
+    (tmp_path / "parts" / "mine.html").write_text("<td>1</td>")
+    assert traces(tmp_path, Wanted("1")) == [
+        "parts/mine.html: in its content", "parts/news/manifest.json: in its content",
+    ]  # fmt: skip
+
+
+def test_an_id_that_is_a_word_is_looked_for_in_reports_too(tmp_path: Path) -> None:
+    written_by_a_study(tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text(f"<td>{USER}</td>")
+    assert traces(tmp_path, Wanted(USER)) == ["run/report.html: in its content"]
