@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from milp_search.core.trial import Measurement, Objective, Trial
+from milp_search.study.export import finite
 from milp_search.study.influence import active_layers, influence
 from milp_search.study.outcome import completed
 from milp_search.study.study import Study
@@ -38,8 +39,9 @@ def number(value: float | None) -> str:
     """Returns a number as people read it: four digits, large ones with separators."""
     if value is None:
         return _UNKNOWN
-    if float(value).is_integer() or 1e3 <= abs(value) < 1e15:
-        return f"{value:,.0f}"
+    # What rounds to 1,000 is written so; and zero has no sign.
+    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 999.95):
+        return f"{value or 0:,.0f}"
     return f"{value:#.4g}"
 
 
@@ -94,9 +96,14 @@ def front_charts(study: Study) -> list[Figure]:
     return [_pair(study, x, y) for x, y in combinations(study.objectives, 2)]
 
 
-def trace_chart(study: Study) -> Figure:
-    """Returns the hypervolume after each trial, the end of the initial design marked."""
-    trace = study.hypervolume_trace()
+def trace_chart(study: Study) -> Figure | None:
+    """Returns the hypervolume after each trial, the end of the initial design marked.
+
+    None before references are known.
+    """
+    trace = [finite(value) for value in study.hypervolume_trace()]
+    if not trace:
+        return None
     initial = study.created.initial_trials
     line = {
         "type": "scatter",
@@ -144,9 +151,14 @@ def mask_chart(study: Study) -> Figure:
     return {"data": [grid], "layout": {**layout, "height": 130 + 26 * (len(rows) + 1)}}
 
 
-def influence_chart(study: Study) -> Figure:
-    """Returns how each choice goes with each objective: Spearman's rank correlation."""
+def influence_chart(study: Study) -> Figure | None:
+    """Returns how each choice goes with each objective: Spearman's rank correlation.
+
+    None where there are too few trials to say.
+    """
     names, table = influence(study)
+    if not names:
+        return None
     goals = [goal.metric for goal in study.objectives]
     grid = {
         "type": "heatmap",

@@ -55,7 +55,10 @@ def trials_csv(study: Study) -> str:
 
 
 def front_json(study: Study) -> str:
-    """Returns objectives, constraints, hypervolume, its trace and the front's trials."""
+    """Returns objectives, constraints, hypervolume, its trace and the front's trials.
+
+    A hypervolume is null until references are known, and where no number can hold it.
+    """
     values = {
         "objectives": [
             {"metric": goal.metric, "direction": goal.direction, "reference": goal.reference}
@@ -65,11 +68,16 @@ def front_json(study: Study) -> str:
             {"metric": one.metric, "relation": one.relation, "bound": one.bound}
             for one in study.constraints
         ],
-        "hypervolume": study.hypervolume(),
-        "hypervolume_trace": study.hypervolume_trace(),
+        "hypervolume": finite(study.hypervolume()),
+        "hypervolume_trace": [finite(value) for value in study.hypervolume_trace()],
         "trials": [_front_trial(study, trial) for trial in study.front()],
     }
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def finite(value: float | None) -> float | None:
+    """Returns the value, None for what JSON has no number for: products of large metrics."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def metric_names(study: Study) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 from milp_search.core.trial import Trial
 from milp_search.study.outcome import completed
@@ -57,6 +59,6 @@ def _columns(study: Study, trials: Sequence[Trial]) -> dict[str, list[float]]:
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    order = sorted(values)
-    first = {value: order.index(value) for value in set(order)}
-    return [first[value] + (order.count(value) + 1) / 2 for value in values]
+    counts = Counter(values)
+    last = dict(zip(sorted(counts), accumulate(counts[one] for one in sorted(counts)), strict=True))
+    return [last[value] - (counts[value] - 1) / 2 for value in values]

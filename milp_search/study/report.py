@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from milp_search.core.trial import Trial, TrialStatus
 from milp_search.core.whole_file import write_whole
 from milp_search.search.presets import changed_options
@@ -15,7 +17,6 @@ from milp_search.study import charts
 from milp_search.study.busy import busy_share
 from milp_search.study.examples import read_examples
 from milp_search.study.export import metric_names, over_seeds
-from milp_search.study.influence import influence
 from milp_search.study.outcome import constraint_texts
 from milp_search.study.page import embedded, render_page
 from milp_search.study.reuse import reuse_text, total_reuse
@@ -64,9 +65,9 @@ def render_report(study: Study) -> str:
         name=study.settings.get("name") or study.space.name,
         tiles=_tiles(study),
         front_figures=[embedded(figure) for figure in charts.front_charts(study)],
-        trace_figure=embedded(charts.trace_chart(study)) if study.hypervolume_trace() else None,
-        mask_figure=embedded(charts.mask_chart(study)) if has_adapters else None,
-        influence_figure=embedded(charts.influence_chart(study)) if influence(study)[0] else None,
+        trace_figure=_embedded(charts.trace_chart(study)),
+        mask_figure=_embedded(charts.mask_chart(study) if has_adapters else None),
+        influence_figure=_embedded(charts.influence_chart(study)),
         goals=study.objectives,
         constraints=study.constraints,
         metrics=metric_names(study),
@@ -77,6 +78,10 @@ def render_report(study: Study) -> str:
         facts=_facts(study),
         number=charts.number,
     )
+
+
+def _embedded(figure: charts.Figure | None) -> Markup | None:
+    return None if figure is None else embedded(figure)
 
 
 def _has_adapters(study: Study) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -137,16 +138,19 @@ def markdown(table: ResultTable) -> str:
 
 
 def table_csv(table: ResultTable) -> str:
-    """Returns a line per row and column: mean, deviation, number of seeds, paper, every value."""
+    """Returns a line per row and column: mean, deviation, number of seeds, paper, every value.
+
+    The values are a JSON list, which is no formula to a spreadsheet, whatever it begins with.
+    """
     text = StringIO()
     out = csv.writer(text, lineterminator="\n")
     header = ["row", "group", "metric", "direction", "mean", "std", "seeds", "paper", "values"]
     out.writerow(header)
     for line in table.lines:
         for column, cell in zip(table.columns, line.cells, strict=True):
-            values = " ".join(map(repr, cell.values))
             row = [line.label, column.group, column.name, column.direction, cell.mean, cell.spread]
-            out.writerow(map(csv_cell, [*row, len(cell.values), cell.paper, values]))
+            row += [len(cell.values), cell.paper, json.dumps(cell.values)]
+            out.writerow(map(csv_cell, row))
     for line, rank in zip(table.lines, table.average_ranks() if table.ranked else [], strict=False):
         row = [line.label, None, "average_rank", "minimize", rank, None, None, None, None]
         out.writerow(map(csv_cell, row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 
 import pytest
@@ -77,6 +78,13 @@ def test_csv_has_every_value_in_full_precision() -> None:
     rows = [*csv.DictReader(io.StringIO(table_csv(shown)))]
     assert [row["metric"] for row in rows] == ["accuracy", "loss", "average_rank"]
     assert rows[0]["row"] == "'=a"
-    assert [float(value) for value in rows[0]["values"].split()] == [0.1, 0.2]
+    assert json.loads(rows[0]["values"]) == [0.1, 0.2]
     assert (float(rows[1]["mean"]), rows[1]["std"], rows[1]["paper"]) == (1 / 3, "", "")
     assert float(rows[0]["paper"]) == 0.3
+
+
+def test_negative_values_can_be_read_from_csv_as_others_can() -> None:
+    shown = table(Line("a", (Cell((-0.25, -0.5)), Cell())), ranked=False)
+    first, second = csv.DictReader(io.StringIO(table_csv(shown)))
+    assert (first["mean"], json.loads(first["values"])) == ("-0.375", [-0.25, -0.5])
+    assert (second["mean"], json.loads(second["values"])) == ("", [])

@@ -16,6 +16,7 @@ from milp_search.core.errors import StudyError
 from milp_search.core.trial import Measurement, Objective
 from milp_search.core.whole_file import write_whole
 from milp_search.study.export import export, front_json, over_seeds, trials_csv
+from milp_search.study.report import render_report
 from milp_search.study.study import Study
 from study.making import GOALS, SHAPE, Make, tell_many
 
@@ -168,6 +169,15 @@ def test_a_front_trial_stands_with_plan_and_test_measurements(make: Make) -> Non
             "1": {"loss": {"mean": 2.4, "sem": 0.4}},
         },
     }
+
+
+def test_a_hypervolume_that_no_number_can_hold_is_null(make: Make) -> None:
+    study = make(objectives=[Objective("a", "minimize", 0.0), Objective("b", "minimize", 0.0)])
+    study.tell(study.ask().index, {"a": -2.0, "b": -3.0})
+    study.tell(study.ask().index, {"a": -1e200, "b": -1e200})
+    front = json.loads(front_json(study))
+    assert (front["hypervolume"], front["hypervolume_trace"]) == (None, [6.0, None])
+    assert "1.000e+200" in render_report(study)
 
 
 def test_no_test_gives_no_mean() -> None:

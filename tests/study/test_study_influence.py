@@ -15,6 +15,8 @@ from study.making import Make, tell_many
         ([1, 2, 3], [3, 2, 1], -1.0),
         # Without ties 1 - 6 sum(d^2) / (n (n^2 - 1)): d = (0, 1, 1, 0).
         ([1, 2, 3, 4], [1, 3, 2, 4], 0.8),
+        # Ranks 3, 3, 3, 1, 5 against 5, 2, 3, 1, 4; from 3: (4 + 2) / sqrt(8 * 10).
+        ([7, 7, 7, 1, 9], [5, 2, 3, 1, 4], 6 / 80**0.5),
         # The tie takes rank 1.5 twice: 1.5 / sqrt(1.5 * 2).
         ([1, 1, 2], [1, 2, 3], 1.5 / 3**0.5),
     ],

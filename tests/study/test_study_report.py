@@ -211,6 +211,11 @@ def test_the_report_is_a_function_of_the_store(make: Make) -> None:
         (0.5, "0.5000"),
         (2.03456, "2.035"),
         (1e-7, "1.000e-07"),
+        (-0.0, "0"),
+        (999.94, "999.9"),
+        (999.96, "1,000"),
+        (-999.96, "-1,000"),
+        (1e300, "1.000e+300"),
     ],
 )
 def test_numbers_are_written_for_people(value: float | None, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import stat
 from dataclasses import replace
@@ -77,7 +78,7 @@ class TestAFinishedTable:
         assert [row["row"] for row in rows] == [
             "Instruction tuning", "Memory injection", "Full MiLP",
         ]  # fmt: skip
-        assert all(len(row["values"].split()) == 2 for row in rows)
+        assert all(len(json.loads(row["values"])) == 2 for row in rows)
         assert "| Full MiLP | " in (table / "milp-5.md").read_text()
         page = (table / "milp-5.html").read_text()
         assert "Full MiLP" in page
