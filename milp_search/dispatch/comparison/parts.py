@@ -223,9 +223,19 @@ def _adopt_base_stage(spec: StudySpec, folder: Path) -> None:
                 unfinished = target.with_suffix(".partial")
                 refuse_link(unfinished)
                 shutil.rmtree(unfinished, ignore_errors=True)
-                # Links: a stage is never changed, and may be as large as the base.
-                shutil.copytree(stage, unfinished, copy_function=os.link)
+                shutil.copytree(stage, unfinished, copy_function=_linked)
                 unfinished.rename(target)
+
+
+def _linked(source: str, target: str) -> None:
+    """Puts a file into a second place: a stage is never changed, and may be as large as the base.
+
+    Copied where the file system has no such links, as on many mounts of a network or a host.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
 
 
 def _base_stage_of(spec: StudySpec) -> tuple[object, ...]:

@@ -212,7 +212,15 @@ def test_cosines_are_those_of_all_matrices_as_one_vector() -> None:
     assert square[0].tolist() == pytest.approx([1.0, 0.5**0.5, -1.0])
 
 
-def test_the_base_stage_of_one_part_serves_those_that_would_train_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_the_base_stage_of_one_part_serves_those_that_would_train_the_same(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_here(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr("os.link", none_here)
     spec = small_subject(tmp_path).spec
     first = tmp_path / "parts" / "first"
     (first / "base-0123").mkdir(parents=True)
