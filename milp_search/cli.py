@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from milp_search.core.errors import InputError
+from milp_search.core.errors import InputError, SpecError
 from milp_search.core.printable import printable
 
 BAD_INPUT = 2
@@ -333,6 +333,10 @@ def _overrides(
     local: bool,
 ) -> dict[str, Any]:
     """Returns what options say in place of the study file, by dotted key."""
+    if local and ray_address is not None:
+        raise SpecError(
+            "expected --local or --ray-address, got both", remedy="leave one of them out"
+        )
     overrides = {
         "budget.trials": trials,
         "dispatch.parallel": parallel,
@@ -341,7 +345,7 @@ def _overrides(
         "data.path": data,
         "dispatch.device": device,
         "dispatch.ray_address": ray_address,
-        "dispatch.local": True if local else None,
+        "dispatch.local": True if local else None if ray_address is None else False,
     }
     return {key: value for key, value in overrides.items() if value is not None}
 

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from dispatch.small_study import small_study
+from milp_search import cli
+from milp_search.core.errors import SpecError
 from milp_search.core.trial import TrialStatus
 from milp_search.study.study import Study
 
@@ -329,6 +331,20 @@ def test_bad_input_exits_2_with_one_message_that_names_the_place(tmp_path: Path,
     assert "Traceback" not in done.stderr
     assert done.stderr.count("milp-search: ") == 1
     assert not (tmp_path / "out" / "study.sqlite3").exists()
+
+
+def given(**options: Any) -> dict[str, Any]:
+    names = ("trials", "parallel", "base_model", "data", "device", "ray_address")
+    none = {**dict.fromkeys(names), "trust_remote_code": False, "local": False}
+    return cli._overrides(**{**none, **options})
+
+
+def test_the_address_of_a_cluster_takes_the_place_of_a_local_run() -> None:
+    assert given() == {}
+    assert given(local=True) == {"dispatch.local": True}
+    assert given(ray_address="auto") == {"dispatch.local": False, "dispatch.ray_address": "auto"}
+    with pytest.raises(SpecError, match="--local or --ray-address, got both"):
+        given(local=True, ray_address="auto")
 
 
 def test_the_lists_name_what_a_study_file_can_name() -> None:
