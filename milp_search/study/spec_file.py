@@ -30,6 +30,8 @@ from milp_search.study.spec_ranges import Place, check_ranges
 
 SPEC_NAME = "study.yaml"
 
+_EMBEDDINGS = ("hidden", "tfidf")  # what is no model of its own
+
 
 def load_study_spec(
     path: Path | str,
@@ -165,6 +167,10 @@ def _with_paths(spec: StudySpec, folder: Path, skipped: Mapping[str, Any]) -> St
         update["prompts"] = _absolute(spec.prompts, folder)
     if "base_model" not in skipped and _is_model_folder(spec.base_model, folder):
         update["base_model"] = _absolute(spec.base_model, folder)
+    embedding = spec.training.embedding
+    by_name = embedding in _EMBEDDINGS or "training.embedding" in skipped
+    if not by_name and _is_model_folder(embedding, folder):
+        update["training"] = replace(spec.training, embedding=_absolute(embedding, folder))
     return spec.model_copy(update=update)
 
 
@@ -185,7 +191,7 @@ def _is_space_file(space: str) -> bool:
 
 
 def _is_model_folder(model: str, folder: Path) -> bool:
-    """Whether a base model's name is a path; `owner/name` may be either, and a folder wins."""
+    """Whether a model's name is a path; `owner/name` may be either, and a folder wins."""
     if model == EMBEDDED:
         return False
     return model.startswith((".", "~", os.sep)) or (folder / model).exists()
@@ -301,9 +307,14 @@ def _check_files(spec: StudySpec, place: Place) -> None:
             at=place("space"),
             remedy="correct `space`; `milp-search list spaces` names the shipped ones",
         )
-    if Path(spec.base_model).is_absolute() and not Path(spec.base_model).is_dir():
-        raise SpecError(
-            f"expected a model folder, found none at {spec.base_model}",
-            at=place("base_model"),
-            remedy="correct `base_model`, or use `embedded`",
-        )
+    models = (
+        (spec.base_model, "base_model", "embedded"),
+        (spec.training.embedding, "training.embedding", "hidden"),
+    )
+    for model, key, default in models:
+        if Path(model).is_absolute() and not Path(model).is_dir():
+            raise SpecError(
+                f"expected a model folder, found none at {model}",
+                at=place(*key.split(".")),
+                remedy=f"correct `{key}`, or use `{default}`",
+            )

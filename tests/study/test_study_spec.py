@@ -98,7 +98,7 @@ proposer: sobol
 initial_trials: 4
 budget: {trials: 9}
 batch: 2
-training: {learning_rate: 1.0e-3, global_steps: 5}
+training: {learning_rate: 1.0e-3, global_steps: 5, embedding: model}
 dispatch: {parallel: 2, gpus_per_trial: 0.5, device: cuda}
 seed: 3
 test_seeds: [1, 2]
@@ -115,7 +115,9 @@ test_seeds: [1, 2]
         OutcomeConstraint("mae", ">=", 0.25),
     )
     assert (spec.initial_trials, spec.budget.trials, spec.batch) == (4, 9, 2)
-    assert spec.training == TrainingSettings(learning_rate=1e-3, global_steps=5)
+    assert spec.training == TrainingSettings(
+        learning_rate=1e-3, global_steps=5, embedding=str(tmp_path / "model")
+    )
     assert spec.dispatch == DispatchSettings(parallel=2, gpus_per_trial=0.5, device="cuda")
     assert (spec.seed, spec.test_seeds) == (3, (1, 2))
 
@@ -160,6 +162,8 @@ def test_packs_reuse_and_trainer_have_defaults_and_can_be_said(write: Write) -> 
 
 def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
     assert load_study_spec(write(LEAST + "base_model: owner/llama\n")).base_model == "owner/llama"
+    text = LEAST + "training: {embedding: owner/minilm}\n"
+    assert load_study_spec(write(text)).training.embedding == "owner/minilm"
 
 
 @pytest.mark.parametrize(
@@ -251,6 +255,7 @@ def test_a_hub_name_is_left_as_it_is(write: Write) -> None:
         (LEAST + "base_precision: 4bit\ndispatch: {device: cpu}\n", "5:1", "expected a GPU"),
         (LEAST + "training: {chat_template: off}\n", "5:12", "chat_template: expected 'auto'"),
         (LEAST + "base_model: ./none\n", "5:1", "found none at .*none"),
+        (LEAST + "training: {embedding: ./none}\n", "5:12", "found none at .*none"),
         ("space: mlp\n" + GOALS, "1:1", "did you mean `milp`"),
         ("space: none.yaml\n" + GOALS, "1:1", "expected a space file, found none"),
         ("space: milp\n", "1:1", "expected the key 'objectives'"),
