@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from milp_search.core.errors import StudyError
 from milp_search.core.forgotten import mark_of, new_mark
@@ -146,12 +147,21 @@ def _files(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> list[Example]:
     try:
-        return [Example(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        return [_example(values) for values in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StudyError(
             f"expected examples as a final test writes them in {path}, got: {type(error).__name__}",
             remedy="Remove the file; the report then goes without.",
         ) from error
+
+
+def _example(values: dict[str, Any]) -> Example:
+    """Returns an example; raises TypeError if a value is missing or of another kind."""
+    one = Example(**values)
+    numbers, texts = (one.trial, one.seed, one.user), (one.mark, *one.texts)
+    if {*map(type, numbers)} != {int} or {*map(type, texts)} != {str}:
+        raise TypeError
+    return one
 
 
 def _json(examples: Iterable[Example]) -> str:

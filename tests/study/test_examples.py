@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,14 @@ def test_a_user_s_go_with_those_of_others_that_name_the_user(tmp_path: Path) -> 
     assert list((tmp_path / "examples").iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["{", json.dumps([{"trial": 0}]), json.dumps([1])])
+FORGED = {**asdict(chosen_examples(ITEMS, ["a"], 1, trial=0, seed=0)[0]), "query": None}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", json.dumps([{"trial": 0}]), json.dumps([1]), json.dumps([FORGED]), "[" * 100_000],
+    ids=["torn", "too little", "a number", "no text", "too deep"],
+)
 def test_a_file_that_is_none_of_ours_is_told(content: str, tmp_path: Path) -> None:
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "trial-0-seed-0.json").write_text(content)
