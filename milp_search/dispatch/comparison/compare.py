@@ -68,6 +68,8 @@ def _facts(parts: Sequence[Part], folder: Path) -> list[tuple[str, str]]:
         with Study.open(folder / part.name, read_only=True) as study:
             completed = sum(trial.status.value == "completed" for trial in study.trials)
             told = f"{completed} of {len(study.trials)} trials completed"
+            if completed and not study.eligible():
+                told += ", none of which keeps every constraint"
             model, data = study.settings.get("base_model"), study.settings.get("data_fingerprint")
             code = " (its own code trusted)" if study.settings.get("trust_remote_code") else ""
             facts.append((part.name, f"{told}; base model {model}{code}, data {data}"))

@@ -112,9 +112,15 @@ def _require_endpoint(name: str, spec: StudySpec, rows: Sequence[Row]) -> None:
             f"the rows of this table ask a model behind an endpoint, and {name!r} has none",
             remedy="set `endpoint` and a method for endpoints, as in experiments/blackbox.yaml",
         )
-    if not asks and spec.endpoint is not None:
+    if not asks:
+        require_weights(name, spec)
+
+
+def require_weights(name: str, spec: StudySpec) -> None:
+    """Raises SpecError if a study's model is behind an endpoint."""
+    if spec.endpoint is not None:
         raise SpecError(
-            f"the rows of this table need the model's weights, and {name!r} has an endpoint",
+            f"this table or figure needs the model's weights, and {name!r} has an endpoint",
             remedy="choose the table logo-4, or take `endpoint` out and name a `base_model`",
         )
 
@@ -125,7 +131,11 @@ def search_part(
     narrowed: Callable[[SearchSpace], SearchSpace],
     file: Path | None = None,
 ) -> Part:
-    """Returns the part that searches, and tests its front."""
+    """Returns the part that searches, and tests its front.
+
+    Raises SpecError if its model is behind an endpoint.
+    """
+    require_weights(name, spec)
     return Part(name, spec, lambda space, task: narrowed(space), file)
 
 

@@ -276,6 +276,16 @@ def test_a_table_none_of_whose_trials_succeeded_says_so_and_exits_3(
     assert run_comparison(comparison, tmp_path / "out", quiet()) == 3
 
 
+@pytest.mark.slow
+def test_a_search_none_of_whose_trials_keeps_the_constraints_says_so(tmp_path: Path) -> None:
+    file = small_subject(tmp_path).file
+    file.write_text(file.read_text().replace("metrics: []", "constraints: [loss <= 0.01]"))
+    given = {"dispatch.local": True, "budget.trials": 1}
+    assert compare_studies([file], "milp-7", tmp_path / "out", None, None, given, quiet()) == 3
+    page = (tmp_path / "out" / "milp-7.html").read_text("utf-8")
+    assert page.count("1 of 1 trials completed, none of which keeps every constraint") == 2
+
+
 def test_a_file_in_the_folder_s_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(StudyError, match="expected to make the folder"):

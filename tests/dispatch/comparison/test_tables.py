@@ -11,6 +11,7 @@ from dispatch.comparison.making import small_subject
 from milp_search.adapters.base_model import parameter_count
 from milp_search.core.errors import SpecError
 from milp_search.core.methods import KNOWN_METHODS, METHODS
+from milp_search.core.settings import EndpointSettings
 from milp_search.dispatch.comparison import tables
 from milp_search.dispatch.comparison.figures import FIGURES, make_figure
 from milp_search.dispatch.comparison.paper import PAPER, checked_paper_data, paper_data, paper_value
@@ -172,6 +173,18 @@ def test_every_figure_names_parts_of_known_methods(name: str, tmp_path: Path) ->
         assert isinstance(space, RowSpace)
         assert len({*space.rows}) == part.spec.budget.trials
     assert len({part.name for part in parts}) == len(parts)
+
+
+def test_what_needs_weights_is_refused_of_a_model_behind_an_endpoint(tmp_path: Path) -> None:
+    one = small_subject(tmp_path)
+    asking = EndpointSettings("a-model", "http://127.0.0.1:1/v1")
+    one = replace(one, spec=one.spec.model_copy(update={"endpoint": asking}))
+    for name in TABLES.keys() - {"logo-4"}:
+        with pytest.raises(SpecError, match="needs the model's weights, and 'small"):
+            make_table(name, [one], (0,))
+    for name in FIGURES:
+        with pytest.raises(SpecError, match="needs the model's weights, and '"):
+            make_figure(name, one, (0,), None)
 
 
 def test_levels_decide_what_is_limited(tmp_path: Path) -> None:
