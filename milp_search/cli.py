@@ -364,7 +364,7 @@ def _console() -> Any:
 
 
 def _say(line: object) -> None:
-    print(printable(str(line)))
+    _console().print(str(line), soft_wrap=True, highlight=False)
 
 
 class _PlainFormatter(logging.Formatter):

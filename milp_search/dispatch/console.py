@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO, Any, cast
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -34,9 +34,12 @@ def plain_console() -> Console:
 
 
 class _Output:
-    """Standard output, which is closed to us at the first error: from then on nobody listens."""
+    """Standard output, which is closed to us at the first error: from then on nobody listens.
 
-    def __init__(self, stream: IO[str]):
+    What its encoding does not know, as an arrow in Latin-1, is shown by another sign.
+    """
+
+    def __init__(self, stream: TextIO):
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
@@ -45,6 +48,9 @@ class _Output:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            return self._stream.write(text.encode(encoding, "replace").decode(encoding))
         except OSError:
             self._drop()
             return len(text)

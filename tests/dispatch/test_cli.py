@@ -333,6 +333,17 @@ def test_bad_input_exits_2_with_one_message_that_names_the_place(tmp_path: Path,
     assert not (tmp_path / "out" / "study.sqlite3").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_output_that_nobody_takes_is_no_failure() -> None:
+    file = Path(__file__).parents[2] / "experiments" / "quickstart.yaml"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "validate", str(file)],
+            stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def given(**options: Any) -> dict[str, Any]:
     names = ("trials", "parallel", "base_model", "data", "device", "ray_address")
     none = {**dict.fromkeys(names), "trust_remote_code": False, "local": False}
