@@ -137,7 +137,13 @@ def _limited_history(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
 def _limited_users(one: Subject, seeds: Seeds, levels: Levels) -> Comparison:
     """Returns quality over the number of users whom the global adapters learn from."""
     title = "Limited users: quality over the users behind the global adapters (LoGo, Figure 5b)"
-    chosen = levels or _fractions(len(one.task.targets))
+    users = len(one.task.targets)
+    chosen = levels or _fractions(users)
+    if max(chosen) > users:
+        raise SpecError(
+            f"expected levels of at most the {users} target users, got {max(chosen)}",
+            remedy="lower --levels, or raise `data.targets` in the study file",
+        )
     metrics = (*LOGO_METRICS[one.task.kind], LOSS)
     rows = [Row("OPPU", "oppu")]
     for level in chosen:

@@ -199,6 +199,11 @@ def test_levels_decide_what_is_limited(tmp_path: Path) -> None:
     assert space.rows["LoGo, 3"].global_users is None
 
 
+def test_more_users_than_there_are_are_no_level(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="at most the 3 target users, got 50"):
+        make_figure("limited-users", small_subject(tmp_path), (0,), (2, 50))
+
+
 def test_levels_where_nothing_is_limited_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no levels for 'drift', got 1, 2"):
         make_figure("drift", small_subject(tmp_path), (0,), (1, 2))
