@@ -221,6 +221,7 @@ def _single(study: Study) -> Figure:
             "mode": "markers",
             "x": [trial.index for trial in trials],
             "y": [trial.measurements[goal.metric].mean for trial in trials],
+            "error_y": _errors(trials, goal, style),
             "text": [_tooltip(study, trial) for trial in trials],
             "hovertemplate": "%{text}<extra></extra>",
             **style,

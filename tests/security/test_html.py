@@ -211,6 +211,14 @@ def test_a_browser_runs_and_loads_nothing_of_it(page: str, here: str, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
+def test_a_text_that_begins_as_names_of_colours_do_is_shown(tmp_path: Path) -> None:
+    page = dumped(report(tmp_path / "study", "@me"), tmp_path)
+    titles = [node.text() for node in page.css("svg.main-svg text")]
+    assert any("@me" in title and "lower is better" in title for title in titles)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser here")
 def test_the_browser_would_show_that_something_ran(here: str, tmp_path: Path) -> None:
     owned = dumped(f"<html><body>{PAYLOADS['image'].replace('HERE', here)}</body></html>", tmp_path)
     (root,) = owned.css("html")

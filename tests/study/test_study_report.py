@@ -99,6 +99,8 @@ def test_each_pair_of_objectives_has_a_chart_and_one_alone_too(make: Make) -> No
     assert len(charts.front_charts(full(make, objectives=goals))) == 3
     (figure,) = charts.front_charts(full(make, objectives=[Objective("rouge_l", "maximize", 0.0)]))
     assert len(figure["data"][0]["x"]) == 11
+    assert figure["data"][0]["error_y"]["visible"]
+    assert figure["data"][0]["error_y"]["array"] == [0.02] * 11
 
 
 def test_a_wide_count_is_shown_on_a_logarithmic_axis(make: Make) -> None:

@@ -47,6 +47,12 @@ def test_the_papers_column_stands_where_the_paper_has_numbers() -> None:
     assert len(headings) == 1
 
 
+def test_what_nothing_was_measured_for_has_no_heading_of_how() -> None:
+    bare = Page(render_tables("t", [TABLE], [], []))
+    assert "How it was measured" in page().text
+    assert "How it was measured" not in bare.text
+
+
 def test_dots_are_the_means_with_their_spread() -> None:
     (dots,) = dot_chart(TABLE, "loss")["data"]
     assert dots["y"] == [2.0, 3.0]

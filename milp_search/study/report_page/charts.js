@@ -7,10 +7,10 @@
     figure: JSON.parse(place.querySelector("script").textContent),
   }));
 
-  // "@accent" stands for the style sheet's --accent.
+  // "@accent" stands for the style sheet's --accent; what stands for nothing there is a text.
   const coloured = (value, style) => {
     if (typeof value === "string") {
-      return value.startsWith("@") ? style.getPropertyValue("--" + value.slice(1)).trim() : value;
+      return (value.startsWith("@") && style.getPropertyValue("--" + value.slice(1)).trim()) || value;
     }
     if (Array.isArray(value)) return value.map((item) => coloured(item, style));
     if (value === null || typeof value !== "object") return value;
