@@ -152,7 +152,6 @@ def _failures(study: Study) -> list[tuple[str, list[int]]]:
 
 def _facts(study: Study) -> list[tuple[str, str]]:
     created, settings = study.created, study.settings
-    versions = settings.get("versions") or {}
     facts = [
         ("Method", created.method),
         ("Search space", f"{study.space.name}, {study.space.size:,} arms"),
@@ -174,7 +173,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("Ended", study.finished or ""),
         ("Users forgotten since", str(len(study.state.forgotten) or "")),
         ("Started", _started(study)),
-        ("Versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
+        ("Versions", _versions(settings.get("versions"))),
     ]
     return [(label, value) for label, value in facts if value]
 
@@ -186,9 +185,18 @@ def _proposer(study: Study) -> Iterator[str]:
         yield f"{name} {value}"
 
 
+def _versions(told: object) -> str:
+    """Returns the versions of libraries, which Python may tell as a text, too."""
+    if isinstance(told, dict):
+        return ", ".join(f"{name} {value}" for name, value in told.items())
+    return "" if told is None else str(told)
+
+
 def _server(study: Study, kind: str = "endpoint") -> dict[str, Any]:
     """Returns what is known of a server that the study asks, nothing where it asks none."""
-    return dict((study.settings.get("servers") or {}).get(kind) or {})
+    servers = study.settings.get("servers")
+    server = servers.get(kind) if isinstance(servers, dict) else None
+    return server if isinstance(server, dict) else {}
 
 
 def _judge(study: Study) -> str:
@@ -200,10 +208,12 @@ def _judge(study: Study) -> str:
 
 
 def _prices(server: dict[str, Any]) -> str:
-    prices = server.get("prompt_price"), server.get("answer_price")
-    if None in prices:
+    told = server.get("prompt_price"), server.get("answer_price")
+    prices = [f"{price:g}" for price in told if isinstance(price, int | float)]
+    if len(prices) < len(told):
         return ""
-    return "{:g} and {:g} {currency} per million prompt and answer tokens".format(*prices, **server)
+    shown = " and ".join(prices)
+    return f"{shown} {server.get('currency', '')} per million prompt and answer tokens"
 
 
 def _paid(study: Study) -> str:

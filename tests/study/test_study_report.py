@@ -184,6 +184,15 @@ def test_why_a_trial_failed_is_not_in_the_report(make: Make) -> None:
     assert "exception" in html
 
 
+def test_facts_in_another_form_than_a_run_tells_them_cost_no_report(make: Make) -> None:
+    for settings in (
+        {"versions": "torch 2.13.0", "servers": "mine"},
+        {"versions": ["torch 2.13.0"], "servers": {"endpoint": "mine"}},
+        {"versions": {"torch": "2.13.0"}, "servers": {"endpoint": {"prompt_price": "free"}}},
+    ):
+        assert "torch 2.13.0" in render_report(make(settings=settings))
+
+
 def test_a_study_without_results_has_a_report(make: Make) -> None:
     study = make(objectives=[Objective("loss", "minimize")])
     assert Page(render_report(study)).figures() == []
