@@ -157,32 +157,38 @@ def _with_paths(spec: StudySpec, folder: Path, skipped: Mapping[str, Any]) -> St
     update: dict[str, Any] = {}
     path = spec.data.path
     if path is not None and not path.startswith(HUB_PREFIXES) and "data.path" not in skipped:
-        update["data"] = replace(spec.data, path=_absolute(path, folder))
+        update["data"] = replace(spec.data, path=_absolute("data.path", path, folder))
     if "space" not in skipped and _is_space_file(spec.space):
-        update["space"] = _absolute(spec.space, folder)
+        update["space"] = _absolute("space", spec.space, folder)
     for key, server in (("endpoint", spec.endpoint), ("judge", spec.judge)):
         if server is not None:
-            update[key] = _server_with_paths(server, folder)
+            update[key] = _server_with_paths(key, server, folder)
     if spec.prompts is not None and "prompts" not in skipped:
-        update["prompts"] = _absolute(spec.prompts, folder)
+        update["prompts"] = _absolute("prompts", spec.prompts, folder)
     if "base_model" not in skipped and _is_model_folder(spec.base_model, folder):
-        update["base_model"] = _absolute(spec.base_model, folder)
+        update["base_model"] = _absolute("base_model", spec.base_model, folder)
     embedding = spec.training.embedding
     by_name = embedding in _EMBEDDINGS or "training.embedding" in skipped
     if not by_name and _is_model_folder(embedding, folder):
-        update["training"] = replace(spec.training, embedding=_absolute(embedding, folder))
+        path = _absolute("training.embedding", embedding, folder)
+        update["training"] = replace(spec.training, embedding=path)
     return spec.model_copy(update=update)
 
 
-def _server_with_paths(server: EndpointSettings, folder: Path) -> EndpointSettings:
+def _server_with_paths(key: str, server: EndpointSettings, folder: Path) -> EndpointSettings:
     key_file, responses = (
-        None if path is None else _absolute(path, folder)
-        for path in (server.key_file, server.responses)
+        None if path is None else _absolute(f"{key}.{name}", path, folder)
+        for name, path in (("key_file", server.key_file), ("responses", server.responses))
     )
     return replace(server, key_file=key_file, responses=responses)
 
 
-def _absolute(path: str, folder: Path) -> str:
+def _absolute(key: str, path: str, folder: Path) -> str:
+    """Returns a path made absolute; raises SpecError for none, which would be the folder itself."""
+    if not path:
+        raise SpecError(
+            f"{key}: expected a path, got an empty text", remedy=f"name one, or leave {key} out"
+        )
     return os.path.normpath(folder / Path(path).expanduser())
 
 

@@ -331,6 +331,7 @@ def test_a_smaller_budget_on_the_command_line_shortens_the_initial_design(write:
         ({"seed": "x"}, "command line: seed: expected"),
         ({"budget.trials": 0}, "command line: budget.trials: expected"),
         ({"data.path": "nowhere"}, "command line: expected data at"),
+        ({"data.path": ""}, "data.path: expected a path, got an empty text"),
         ({"initial_trials": 90}, "command line: expected initial_trials of at most"),
         ({"training.warmup": 2.0}, "command line: training.warmup: expected a share"),
         ({"base_model": "./nowhere"}, "command line: expected a model folder"),
