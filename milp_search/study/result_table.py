@@ -167,7 +167,7 @@ def value_text(cell: Cell) -> str:
 
 def paper_text(cell: Cell) -> str:
     """Returns the paper's number, empty where it has none."""
-    return "" if cell.paper is None else f"{cell.paper:g}"
+    return "" if cell.paper is None else _number(cell.paper)
 
 
 def rank_text(rank: float | None) -> str:
@@ -176,8 +176,9 @@ def rank_text(rank: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{value:,.0f}"
+    # As in the report, but for zeros at the end.
+    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 999.95):
+        return f"{value or 0:,.0f}"
     return f"{value:.4g}"
 
 

@@ -9,7 +9,16 @@ import math
 
 import pytest
 
-from milp_search.study.result_table import Cell, Column, Line, ResultTable, markdown, table_csv
+from milp_search.study.result_table import (
+    Cell,
+    Column,
+    Line,
+    ResultTable,
+    markdown,
+    paper_text,
+    table_csv,
+    value_text,
+)
 
 COLUMNS = (Column("news", "accuracy", "maximize"), Column("news", "loss", "minimize"))
 
@@ -66,6 +75,18 @@ def test_markdown_shows_spread_paper_and_rank() -> None:
         "| a | 0.5 ± 0.35 | 0.791 | 1.5 | 1.0 |",
         "| b | \N{EN DASH} |  | 2 | \N{EN DASH} |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.25, "0.25"), (-0.0, "0"), (12.0, "12"), (12345.6, "12,346"), (43.17e6, "43,170,000"),
+        (999.96, "1,000"), (1.5e-7, "1.5e-07"), (1e300, "1e+300"),
+    ],
+)  # fmt: skip
+def test_ours_and_the_papers_numbers_are_written_alike(value: float, text: str) -> None:
+    cell = Cell((value,), value)
+    assert (value_text(cell), paper_text(cell)) == (text, text)
 
 
 def test_markdown_keeps_labels_within_their_cells() -> None:

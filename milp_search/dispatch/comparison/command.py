@@ -44,7 +44,7 @@ def compare_studies(
         console: Where progress and the table are printed.
 
     Returns:
-        0, or the exit code of the signal that stopped it.
+        0; the exit code of the signal that stopped it; 3 where no trial of any part succeeded.
 
     Raises:
         InputError: A file cannot be used, or the folder holds something else.
@@ -95,7 +95,7 @@ def analyze_study(
         console: Where progress and tables are printed.
 
     Returns:
-        0, or the exit code of the signal that stopped it.
+        0; the exit code of the signal that stopped it; 3 where no trial of any part succeeded.
 
     Raises:
         InputError: The file or an option cannot be used, or the folder holds something else.
