@@ -130,11 +130,17 @@ def print_agreement(
         console: Where it is printed.
 
     Raises:
-        InputError: The labels cannot be read, or the study has no judge.
+        InputError: The labels cannot be read, or the study has no judge; or a folder is given
+            and no study, whose judge alone has answers to keep.
         EndpointError: The judge cannot be asked.
     """
     cases, scores = read_labels(labels)
     judge: Judge = OfflineJudge()
+    if spec is None and folder is not None:
+        raise SpecError(
+            "expected --out with --study, got none: the offline count has no answers to keep",
+            remedy="leave it out, or name the study whose judge it is",
+        )
     if spec is not None:
         if spec.judge is None:
             raise SpecError(
@@ -166,7 +172,8 @@ def read_labels(path: Path) -> tuple[list[Case], list[float]]:
         DataError: A line is something else, or there is none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`: JSON takes some of what that splits at, U+2028 say, as it stands.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(
             f"expected labels as JSON Lines, got: {type(error).__name__}", at=Location(path)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from dispatch.small_study import small_study
 from endpoint.server import Handler, content, refuse, serving
-from milp_search.core.errors import DataError
+from milp_search.core.errors import DataError, SpecError
 from milp_search.core.judged import Case
 from milp_search.data.load import load_task
-from milp_search.dispatch.judging import read_labels
+from milp_search.dispatch.judging import print_agreement, read_labels
 from milp_search.personalize.judge import content_of
 from milp_search.study.report import render_report
 from milp_search.study.spec_file import load_study_spec
@@ -156,3 +157,16 @@ def test_labels_are_read_and_must_be_there(tmp_path: Path) -> None:
         read_labels(labels(tmp_path, ""))
     with pytest.raises(DataError, match="FileNotFoundError"):
         read_labels(tmp_path / "none")
+
+
+def test_line_separators_within_a_text_end_no_line(tmp_path: Path) -> None:
+    text = "milk\u2028tea\u2029with\x85rain"
+    row = json.dumps(label(text, 3), ensure_ascii=False)
+    cases, _ = read_labels(labels(tmp_path, row, row))
+    assert [case.response for case in cases] == [text, text]
+
+
+def test_a_folder_for_answers_without_a_judge_who_gives_any_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="expected --out with --study"):
+        print_agreement(labels(tmp_path, label("x", 1)), None, tmp_path / "kept", Console())
+    assert not (tmp_path / "kept").exists()
