@@ -152,7 +152,7 @@ def _fewer_communities(rows: Sequence[Row], one: Subject) -> str:
     fewer = [row.label for row in rows if row.fields.get("communities", 0) > users]
     if not fewer:
         return ""
-    return f"With the {users} users of {one.name}, c is {users} in: {', '.join(fewer)}."
+    return f"{one.name} has so few users that c is {users} in: {', '.join(fewer)}."
 
 
 def _milp_2(subjects: Subjects, seeds: Seeds) -> Comparison:

@@ -113,7 +113,7 @@ def test_rows_with_more_communities_than_there_are_users_are_named(
     one = small_subject(tmp_path)  # three users
     ((table,), _) = make_table("logo-1", [one], (0,)).collect(tmp_path)
     rows = ", ".join(f"LoGo + PAG (c = {count})" for count in (5, 10, 20))
-    assert table.note == f"{MEASURED} With the 3 users of small, c is 3 in: {rows}."
+    assert table.note == f"{MEASURED} small has so few users that c is 3 in: {rows}."
     ((table,), _) = make_table("logo-2", [one], (0,)).collect(tmp_path)
     assert table.note == MEASURED
 
