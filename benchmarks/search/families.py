@@ -3,7 +3,8 @@
 The space is the shipped `milp_logo` for a base model of 32 layers: LoRA count n, rank r, a bit for
 each layer, T, k and c. Each family states what the loss depends on; which layers, settings and
 weights matter is drawn anew for every instance. The number of trainable parameters is that of
-LoRA on the three feed-forward maps of a 7B LLaMA. No method's settings were chosen on these.
+LoRA on the three feed-forward maps of a 7B LLaMA. They were written before any method ran on them;
+what ours has learned from them since stands in the README of the benchmarks.
 
 - `sparse`: four of the layers matter, the more the larger their rank, and one value of k and of T.
 - `dense`: all layers matter, around a preferred depth; the gain saturates and very large adapters
