@@ -13,6 +13,7 @@ from typing import Any
 from milp_search.core.trial import Measurement, Objective, Trial
 from milp_search.study.export import finite
 from milp_search.study.influence import active_layers, influence
+from milp_search.study.number_text import number_text
 from milp_search.study.outcome import completed
 from milp_search.study.study import Study
 
@@ -37,12 +38,7 @@ _STYLES = {
 
 def number(value: float | None) -> str:
     """Returns a number as people read it: four digits, large ones with separators."""
-    if value is None:
-        return _UNKNOWN
-    # What rounds to 1,000 is written so; and zero has no sign.
-    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 999.95):
-        return f"{value or 0:,.0f}"
-    return f"{value:#.4g}"
+    return _UNKNOWN if value is None else number_text(value, zeros=True)
 
 
 def measured(value: Measurement | None) -> str:

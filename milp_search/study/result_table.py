@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 
 from milp_search.core.trial import Direction
 from milp_search.study.export import csv_cell
+from milp_search.study.number_text import number_text
 
 _ARROWS = {"minimize": "\N{DOWNWARDS ARROW}", "maximize": "\N{UPWARDS ARROW}"}
 _UNKNOWN = "\N{EN DASH}"
@@ -162,24 +163,17 @@ def value_text(cell: Cell) -> str:
     if cell.mean is None:
         return _UNKNOWN
     spread = "" if cell.spread is None else f" ± {cell.spread:.2g}"
-    return f"{_number(cell.mean)}{spread}"
+    return f"{number_text(cell.mean, zeros=False)}{spread}"
 
 
 def paper_text(cell: Cell) -> str:
     """Returns the paper's number, empty where it has none."""
-    return "" if cell.paper is None else _number(cell.paper)
+    return "" if cell.paper is None else number_text(cell.paper, zeros=False)
 
 
 def rank_text(rank: float | None) -> str:
     """Returns an average rank with one digit after the point."""
     return _UNKNOWN if rank is None else f"{rank:.1f}"
-
-
-def _number(value: float) -> str:
-    # As in the report, but for zeros at the end.
-    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 999.95):
-        return f"{value or 0:,.0f}"
-    return f"{value:.4g}"
 
 
 def _text(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from milp_search.adapters.base_model import read_shape, read_tokenizer
 from milp_search.adapters.prompt import item_text
 from milp_search.core.records import PersonalizationTask
-from milp_search.dispatch.comparison.parts import require_weights
+from milp_search.dispatch.comparison.parts import refuse_endpoint
 from milp_search.dispatch.comparison.request import Comparison, Results, Subject
 from milp_search.metrics.memory_use import adapter_memory, inference_sizes, prompt_memory
 from milp_search.space.row_space import Row, row_plan
@@ -49,7 +49,7 @@ def memory_figure(one: Subject, levels: Sequence[int] | None) -> Comparison:
 
     Source: MiLP, Eq. 5 and 6 and Figure 3.
     """
-    require_weights(one.name, one.spec)
+    refuse_endpoint(one.name, one.spec)
     title = "Memory of a user: prompts against adapters (MiLP, Figure 3)"
     chosen = tuple(levels or _ITEMS)
     return Comparison("memory", title, (), lambda folder: _results(one, chosen, title, folder))

@@ -113,10 +113,10 @@ def _require_endpoint(name: str, spec: StudySpec, rows: Sequence[Row]) -> None:
             remedy="set `endpoint` and a method for endpoints, as in experiments/blackbox.yaml",
         )
     if not asks:
-        require_weights(name, spec)
+        refuse_endpoint(name, spec)
 
 
-def require_weights(name: str, spec: StudySpec) -> None:
+def refuse_endpoint(name: str, spec: StudySpec) -> None:
     """Raises SpecError if a study's model is behind an endpoint."""
     if spec.endpoint is not None:
         raise SpecError(
@@ -135,7 +135,7 @@ def search_part(
 
     Raises SpecError if its model is behind an endpoint.
     """
-    require_weights(name, spec)
+    refuse_endpoint(name, spec)
     return Part(name, spec, lambda space, task: narrowed(space), file)
 
 
